@@ -1,0 +1,107 @@
+package jiffies
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// System is the running kernel's own clock.
+//
+// The kernel does not export jiffies, but they advance with CLOCK_MONOTONIC:
+// tick_do_update_jiffies64 adds one for every TICK_NSEC of it. What remains to
+// be known is HZ and the distance between the two, which never changes.
+type System struct {
+	hz     uint32
+	offset Jiffies   // jiffies when CLOCK_MONOTONIC was 0
+	base   time.Time // a moment whose monotonic reading Go knows ...
+	mono   int64     // ... and CLOCK_MONOTONIC at that moment, in nanoseconds
+}
+
+const timerList = "/proc/timer_list"
+
+// NewSystem finds out HZ and the offset of jiffies. Where timerList cannot be
+// read, the offset is the kernel's INITIAL_JIFFIES, five minutes before the
+// first wrap of an unsigned int; stamps may then be some ticks off the
+// kernel's, but agree with each other.
+func NewSystem() (*System, error) {
+	var res unix.Timespec
+	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res); err != nil {
+		return nil, fmt.Errorf("clock_getres(CLOCK_MONOTONIC_COARSE): %w", err)
+	}
+	tick := res.Nano()
+	if tick <= 0 || tick > int64(time.Second) {
+		return nil, fmt.Errorf("clock_getres(CLOCK_MONOTONIC_COARSE): %d ns is no tick of a kernel's timer", tick)
+	}
+	s := &System{hz: uint32((int64(time.Second) + tick/2) / tick)}
+	s.offset = initialJiffies(s.hz)
+	if f, err := os.Open(timerList); err == nil {
+		if offset, ok := readOffset(f, s.hz); ok {
+			s.offset = offset
+		}
+		f.Close()
+	}
+	if err := s.anchor(); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// initialJiffies is INITIAL_JIFFIES of include/linux/jiffies.h.
+func initialJiffies(hz uint32) Jiffies { return Jiffies(0 - 300*hz) }
+
+// anchor ties Go's monotonic clock, whose zero is unknown but which is read
+// without a system call, to CLOCK_MONOTONIC. The tightest of a few tries
+// leaves an error well below a tick.
+func (s *System) anchor() error {
+	best := time.Duration(1<<63 - 1)
+	for range 8 {
+		var ts unix.Timespec
+		before := time.Now()
+		if err := unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts); err != nil {
+			return fmt.Errorf("clock_gettime(CLOCK_MONOTONIC): %w", err)
+		}
+		if d := time.Since(before); d < best {
+			best, s.base, s.mono = d, before, ts.Nano()-int64(d/2)
+		}
+	}
+	return nil
+}
+
+// Now implements Clock.
+func (s *System) Now() Jiffies {
+	return s.offset + Jiffies(Ticks(time.Duration(s.mono)+time.Since(s.base), s.hz))
+}
+
+// HZ implements Clock.
+func (s *System) HZ() uint32 { return s.hz }
+
+// readOffset finds the distance between jiffies and CLOCK_MONOTONIC in the
+// text of /proc/timer_list, which names both.
+func readOffset(r io.Reader, hz uint32) (Jiffies, bool) {
+	var now uint64
+	var seen bool
+	sc := bufio.NewScanner(r)
+	for sc.Scan() {
+		line := bytes.TrimSpace(sc.Bytes())
+		if v, ok := bytes.CutPrefix(line, []byte("now at ")); ok {
+			v, _ = bytes.CutSuffix(v, []byte(" nsecs"))
+			n, err := strconv.ParseUint(string(v), 10, 63)
+			if err != nil {
+				return 0, false
+			}
+			now, seen = n, true
+		}
+		if v, ok := bytes.CutPrefix(line, []byte("jiffies: ")); ok && seen {
+			n, err := strconv.ParseUint(string(v), 10, 64)
+			return Jiffies(n - Ticks(time.Duration(now), hz)), err == nil
+		}
+	}
+	return 0, false
+}

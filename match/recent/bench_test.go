@@ -1,0 +1,66 @@
+package recent
+
+import (
+	"encoding/binary"
+	"strconv"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"recentfs/match/jiffies"
+)
+
+// sshRules are the two rules of every ssh limit: the fifth hit within a
+// minute matches the first rule, any other packet is noted by the second.
+func sshRules(tb testing.TB, p Params, clock jiffies.Clock) (update, set *Rule) {
+	tb.Helper()
+	reg, err := NewRegistry(p, clock)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	if update, err = reg.Check(Info{Name: "ssh", CheckSet: Update, Seconds: 60, HitCount: 4, Mask: AllOnes}); err != nil {
+		tb.Fatal(err)
+	}
+	if set, err = reg.Check(Info{Name: "ssh", CheckSet: Set, Mask: AllOnes}); err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { reg.Destroy(update); reg.Destroy(set) })
+	return update, set
+}
+
+// BenchmarkMatch is one packet through the two ssh rules, from random ones of
+// so many addresses.
+func BenchmarkMatch(b *testing.B) {
+	for _, hosts := range []uint32{100, 65536, 1000000} {
+		b.Run(strconv.Itoa(int(hosts)), func(b *testing.B) {
+			p := DefaultParams(Classic)
+			p.ListTot = hosts
+			clock := jiffies.NewManual(1<<20, 250)
+			update, set := sshRules(b, p, clock)
+			host := func(i uint32) (a [16]byte) {
+				binary.NativeEndian.PutUint32(a[:], i*2654435761)
+				return a
+			}
+			now := clock.Now()
+			for i := range hosts {
+				a := host(i)
+				set.Match(now, unix.NFPROTO_IPV4, &a, &a, 64, false)
+			}
+			b.ReportAllocs()
+			b.ResetTimer()
+			x := uint64(88172645463325252)
+			for i := range b.N {
+				x ^= x << 13
+				x ^= x >> 7
+				x ^= x << 17
+				a := host(uint32(x % uint64(hosts)))
+				if i&1023 == 0 {
+					now++
+				}
+				if !update.Match(now, unix.NFPROTO_IPV4, &a, &a, 64, false) {
+					set.Match(now, unix.NFPROTO_IPV4, &a, &a, 64, false)
+				}
+			}
+		})
+	}
+}

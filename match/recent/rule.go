@@ -1,0 +1,196 @@
+package recent
+
+import (
+	"math/bits"
+	"strings"
+	"syscall"
+
+	"recentfs/match/jiffies"
+)
+
+// Flags are the bits of check_set in include/uapi/linux/netfilter/xt_recent.h.
+type Flags uint8
+
+// Of the first four, a rule has exactly one. TTL and Reap modify Check and
+// Update.
+const (
+	Check  Flags = 1 << iota // --rcheck
+	Set                      // --set
+	Update                   // --update
+	Remove                   // --remove
+	TTL                      // --rttl
+	Reap                     // --reap
+
+	actions   = Check | Set | Update | Remove
+	modifiers = TTL | Reap
+)
+
+// Side says which address of a packet a rule looks at.
+type Side uint8
+
+// The sides, as XT_RECENT_SOURCE and XT_RECENT_DEST.
+const (
+	Source Side = iota // --rsource
+	Dest               // --rdest
+)
+
+// AllOnes is the mask that changes no address.
+var AllOnes = [16]byte{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255}
+
+// Info is what a rule says: the kernel's struct xt_recent_mtinfo_v1.
+type Info struct {
+	Seconds  uint32 // 0 counts stamps of any age
+	HitCount uint32 // 0 is content with one stamp
+	CheckSet Flags
+	Invert   bool
+	Name     string // the table's
+	Side     Side
+	// Mask is laid over an address before it is looked up. A table keeps the
+	// mask of the rule that made it. Classic knows only AllOnes.
+	Mask [16]byte
+}
+
+// CheckRule refuses what recent_mt_check refuses, without touching a table.
+func (p Params) CheckRule(info *Info) error {
+	if unknown := info.CheckSet &^ (actions | modifiers); unknown != 0 {
+		return invalid("unknown flag bits %#02x", uint8(unknown))
+	}
+	if bits.OnesCount8(uint8(info.CheckSet&actions)) != 1 {
+		return invalid("exactly one of --set, --rcheck, --update and --remove is needed")
+	}
+	if info.CheckSet&(Set|Remove) != 0 &&
+		(info.Seconds != 0 || info.HitCount != 0 || info.CheckSet&modifiers != 0) {
+		return invalid("--seconds, --hitcount, --rttl and --reap go with --rcheck or --update only")
+	}
+	if info.CheckSet&Reap != 0 && info.Seconds == 0 {
+		return invalid("--reap needs --seconds, 1 or more")
+	}
+	if most := p.maxHitCount(); info.HitCount > most {
+		if p.Compat == Classic {
+			return invalid("hitcount (%d) is larger than packets to be remembered (%d): raise ip_pkt_list_tot", info.HitCount, most)
+		}
+		return invalid("hitcount (%d) is larger than allowed maximum (%d)", info.HitCount, most)
+	}
+	if err := checkName(info.Name); err != nil {
+		return err
+	}
+	if p.Compat == Classic && info.Mask != AllOnes {
+		return invalid("--mask needs --compat modern: the classic module has no masks")
+	}
+	return nil
+}
+
+// checkName refuses the names that a table cannot have. The kernel's classic
+// module takes names that no file can bear (modern: xt_check_proc_name).
+func checkName(name string) error {
+	switch {
+	case name == "":
+		return invalid("a table's name is empty")
+	case len(name) >= nameLen:
+		return invalid("table name %.20q... has %d bytes: it may have %d", name, len(name), nameLen-1)
+	case name == "." || name == ".." || strings.ContainsAny(name, "/\x00"):
+		return invalid("table name %q: no file can bear it", name)
+	}
+	return nil
+}
+
+// Rule is one -m recent of a rule. It holds a reference on its table until
+// Registry.Destroy.
+type Rule struct {
+	info   Info
+	table  *Table
+	window jiffies.Jiffies // info.Seconds in jiffies, a 32-bit product
+}
+
+// Match tells whether the rule matches a packet, and does to the table what
+// the rule does to it: recent_mt.
+//
+// src and dst hold an IPv4 address in their first four bytes, the others being
+// zero. leaving says that the packet goes out by a device and has no socket on
+// this machine. A rule whose table is gone matches as if the table were empty
+// and nothing could be added.
+//
+// The kernel drops a packet for which there is no memory (hotdrop); here a
+// table has its memory from the start.
+func (r *Rule) Match(now jiffies.Jiffies, family uint8, src, dst *[16]byte, ttl uint8, leaving bool) bool {
+	if r.info.Side == Dest {
+		src = dst
+	}
+	a := loadAddr(src)
+	// Use the TTL as seen before forwarding; 255 wraps to 0, which any matches.
+	if leaving {
+		ttl++
+	}
+	t := r.table
+	t.mu.Lock()
+	matched := r.match(t, now, family, a.and(t.mask), ttl)
+	t.mu.Unlock()
+	return matched
+}
+
+// match is the part of recent_mt under recent_lock. t.mu is held.
+func (r *Rule) match(t *Table, now jiffies.Jiffies, family uint8, a addr, ttl uint8) bool {
+	hit, miss := !r.info.Invert, r.info.Invert
+	set := r.info.CheckSet
+	asked := uint8(0)
+	if set&TTL != 0 {
+		asked = ttl
+	}
+	n := t.lookup(a, family, asked)
+	if n == 0 {
+		if set&Set == 0 || t.dead {
+			return miss
+		}
+		t.add(a, family, ttl, now)
+		return hit
+	}
+	switch {
+	case set&Set != 0:
+		t.update(n, now)
+		t.slot(n).ttl = ttl
+		return hit
+	case set&Remove != 0:
+		t.remove(n)
+		return hit
+	}
+	matched := miss
+	since := now - r.window
+	if r.enough(t.stamps(n), since) {
+		matched = hit
+	}
+	updates := set&Update != 0 && matched
+	if set&Reap != 0 {
+		t.reap(since, n, updates)
+	}
+	if updates {
+		t.update(n, now)
+		t.slot(n).ttl = ttl
+	}
+	return matched
+}
+
+// enough reports whether as many stamps as the rule wants are no older than
+// since.
+func (r *Rule) enough(stamps []jiffies.Jiffies, since jiffies.Jiffies) bool {
+	want := max(r.info.HitCount, 1)
+	if uint32(len(stamps)) < want {
+		return false
+	}
+	if r.info.Seconds == 0 {
+		return true
+	}
+	for _, s := range stamps {
+		if since.After(s) {
+			continue
+		}
+		if want--; want == 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// Info is what the rule says.
+func (r *Rule) Info() Info { return r.info }
+
+var errGone = syscall.EIO // what procfs answers for a file whose entry is gone

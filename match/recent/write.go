@@ -1,0 +1,84 @@
+package recent
+
+import (
+	"bytes"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Write does what a write(2) of data at position pos of the table's file does:
+// recent_mt_proc_write. "+ADDRESS" adds a stamp, "-ADDRESS" removes the
+// address, "/" flushes; one a write, at position 0 only. It returns how many
+// bytes were taken and the position afterwards; after "/" the position stays.
+// Errors are EINVAL, ESPIPE and, once the table is gone, EIO; they change
+// nothing.
+func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
+	if len(data) == 0 {
+		return 0, pos, nil
+	}
+	data = data[:min(len(data), t.reg.params.maxWrite())]
+	if pos != 0 {
+		return 0, pos, syscall.ESPIPE
+	}
+	size := int64(len(data))
+	switch data[0] {
+	case '/':
+		if err := t.whole(t.flush); err != nil {
+			return 0, pos, err
+		}
+		return len(data), pos, nil
+	case '+', '-':
+	default:
+		return 0, pos, syscall.EINVAL
+	}
+	a, family, ok := parseAddr(data[1:])
+	if !ok {
+		return 0, pos, syscall.EINVAL
+	}
+	if err := t.whole(func() { t.put(a, family, data[0] == '+') }); err != nil {
+		return 0, pos, err
+	}
+	return len(data), pos + size, nil
+}
+
+// whole runs do under the table's lock, unless the table is gone.
+func (t *Table) whole(do func()) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.dead {
+		return errGone
+	}
+	do()
+	return nil
+}
+
+// put adds a stamp to an address or removes it. An address that was not there
+// gets the TTL 0, and one that was keeps its own.
+func (t *Table) put(a addr, family uint8, add bool) {
+	n := t.lookup(a, family, 0)
+	switch {
+	case n == 0 && add:
+		t.add(a, family, 0, t.reg.clock.Now())
+	case n != 0 && add:
+		t.update(n, t.reg.clock.Now())
+	case n != 0:
+		t.remove(n)
+	}
+}
+
+// parseAddr reads the address of a write. A colon before any NUL, even one
+// behind the end of the line, makes it IPv6.
+func parseAddr(text []byte) (a addr, family uint8, ok bool) {
+	visible := text
+	if i := bytes.IndexByte(text, 0); i >= 0 {
+		visible = text[:i]
+	}
+	var b [16]byte
+	if bytes.IndexByte(visible, ':') >= 0 {
+		family, ok = unix.NFPROTO_IPV6, parse6(text, &b)
+	} else {
+		family, ok = unix.NFPROTO_IPV4, parse4(text, b[:4])
+	}
+	return loadAddr(&b), family, ok
+}
