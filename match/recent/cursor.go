@@ -54,7 +54,7 @@ func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 		if err != nil || !more {
 			return 0, err
 		}
-		c.read(min(len(c.rest), int(pos-c.pos)))
+		c.read(int(min(int64(len(c.rest)), pos-c.pos)))
 	}
 	for len(c.rest) < len(p) {
 		more, err := c.form(len(p) - len(c.rest))

@@ -138,6 +138,9 @@ func (p *Params) Set(name, value string) error {
 		to = &p.UID
 	case "ip_list_gid":
 		to = &p.GID
+	case "ip_list_hash_size":
+		// The module takes it, and then computes its own (recent_mt_init).
+		to = new(uint32)
 	default:
 		return invalid("parameter %q: there are ip_list_tot, ip_pkt_list_tot, ip_list_perms, ip_list_uid and ip_list_gid", name)
 	}

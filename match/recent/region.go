@@ -15,31 +15,43 @@ import (
 // region is a table's memory: one mapping that holds no pointer, so that the
 // garbage collector never walks it and it may one day be a mapping of a file.
 //
-//	buckets  [buckets]uint32   first slot of each hash chain
-//	slots    [limit+1]slot     each followed by ring stamps
+//	buckets  []uint32          the first entry of each hash chain
+//	links    [limit+1]link     each entry's place in its chain and the LRU list
+//	slots    [limit+1]slot     each entry, followed by its ring of stamps
 //
-// Slots go by number. Slot 0 is the head of the LRU list, a ring through all
-// entries: its older is the most recently seen, its newer the least. 0 ends a
-// hash chain and the free list. Memory that no entry ever used is untouched
-// and costs nothing. Every field is guarded by Table.mu.
+// Entries go by number. Number 0 is the head of the LRU list, a ring through
+// all entries: its older is the most recently seen, its newer the least. 0 also
+// ends a hash chain and the free list. Links stand apart from slots because
+// moving an entry in the LRU list touches two others: in a large table links
+// stay in the processor's caches where slots do not.
+//
+// Memory that no entry ever used is untouched and costs nothing. Every field
+// is guarded by Table.mu.
 type region struct {
 	mem     []byte
-	slots   uintptr // offset of slot 0
-	stride  uintptr // bytes from one slot to the next
 	buckets []uint32
-	ring    uint32 // stamps kept per address
+	links   []link
+	slots   uintptr // offset of slot 0 in mem
+	stride  uintptr // bytes from one slot to the next
+	ring    uint32  // stamps kept per address
 	entries uint32
-	used    uint32 // slots 1 to used have been handed out at some time
+	used    uint32 // entries 1 to used have been in use at some time
 	free    uint32 // first of the free list
 	key     addr   // secret of the hash, so that nobody can aim at one chain
 }
 
-// slot is one entry: the kernel's struct recent_entry.
+// link is an entry's place among the others: the two list_heads of the
+// kernel's struct recent_entry.
+type link struct {
+	next  uint32 // in the hash chain, or in the free list
+	hash  uint32 // of the address, so that a chain is walked without the slots
+	older uint32 // towards the least recently seen
+	newer uint32 // towards the most recently seen
+}
+
+// slot is the rest of the kernel's struct recent_entry.
 type slot struct {
 	addr
-	next    uint32 // in the hash chain, or in the free list
-	older   uint32 // towards the least recently seen
-	newer   uint32 // towards the most recently seen
 	nstamps uint16
 	index   uint16 // where in the ring the next stamp goes
 	family  uint8  // 0: the slot is free
@@ -84,10 +96,14 @@ func (a addr) and(m addr) addr { return addr{a.lo & m.lo, a.hi & m.hi} }
 
 // reserve gives an empty region room for limit addresses with ring stamps.
 func (r *region) reserve(limit, ring uint32) error {
+	const line = 64 // of the processor's cache
+	align := func(n uint64) uint64 { return (n + line - 1) &^ (line - 1) }
 	buckets := uint64(1) << bits.Len32(limit) // recent_mt_init: 1 << fls(ip_list_tot)
-	slots := (buckets*4 + 63) &^ 63
+	entries := uint64(limit) + 1
+	links := align(buckets * 4)
+	slots := align(links + entries*uint64(unsafe.Sizeof(link{})))
 	stride := uint64(slotHead) + uint64(ring)*8
-	size := slots + (uint64(limit)+1)*stride
+	size := slots + entries*stride
 	mem, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|unix.MAP_NORESERVE)
 	if err != nil {
@@ -99,9 +115,10 @@ func (r *region) reserve(limit, ring uint32) error {
 	rand.Read(key[:])
 	*r = region{
 		mem:     mem,
+		buckets: unsafe.Slice((*uint32)(unsafe.Pointer(&mem[0])), buckets),
+		links:   unsafe.Slice((*link)(unsafe.Pointer(&mem[links])), entries),
 		slots:   uintptr(slots),
 		stride:  uintptr(stride),
-		buckets: unsafe.Slice((*uint32)(unsafe.Pointer(&mem[0])), buckets),
 		ring:    ring,
 		key:     loadAddr(&key),
 	}
@@ -131,40 +148,47 @@ func (r *region) stamps(n uint32) []jiffies.Jiffies {
 	return unsafe.Slice(r.stampAt(n, 0), r.slot(n).nstamps)
 }
 
-// bucket is the head of the chain on which a belongs: recent_entry_hash4 and
-// recent_entry_hash6 with another keyed hash in jhash's place.
-func (r *region) bucket(a addr) *uint32 {
+// hash takes jhash's place in recent_entry_hash4 and recent_entry_hash6.
+func (r *region) hash(a addr) uint32 {
 	hi, lo := bits.Mul64(a.lo^r.key.lo, a.hi^r.key.hi)
-	return &r.buckets[(hi^lo)&uint64(len(r.buckets)-1)]
+	return uint32((hi^lo)>>32) ^ uint32(hi^lo)
 }
 
-// lookup finds the slot of an address, or 0: recent_entry_lookup. A ttl of 0,
+func (r *region) bucket(hash uint32) *uint32 {
+	return &r.buckets[uint(hash)&uint(len(r.buckets)-1)]
+}
+
+// lookup finds the entry of an address, or 0: recent_entry_lookup. A ttl of 0,
 // asked for or stored, equals any.
 func (r *region) lookup(a addr, family, ttl uint8) uint32 {
 	if len(r.buckets) == 0 {
 		return 0
 	}
-	for n := *r.bucket(a); n != 0; {
-		s := r.slot(n)
-		if s.addr == a && s.family == family && (ttl == s.ttl || ttl == 0 || s.ttl == 0) {
-			return n
+	hash := r.hash(a)
+	for n := *r.bucket(hash); n != 0; {
+		l := &r.links[n]
+		if l.hash == hash {
+			s := r.slot(n)
+			if s.addr == a && s.family == family && (ttl == s.ttl || ttl == 0 || s.ttl == 0) {
+				return n
+			}
 		}
-		n = s.next
+		n = l.next
 	}
 	return 0
 }
 
 // remove drops an entry: recent_entry_remove.
 func (r *region) remove(n uint32) {
-	s := r.slot(n)
-	at := r.bucket(s.addr)
+	l := &r.links[n]
+	at := r.bucket(l.hash)
 	for *at != n {
-		at = &r.slot(*at).next
+		at = &r.links[*at].next
 	}
-	*at = s.next
-	r.unlink(s)
-	s.family = 0
-	s.next, r.free = r.free, n
+	*at = l.next
+	r.unlink(l)
+	r.slot(n).family = 0
+	l.next, r.free = r.free, n
 	r.entries--
 }
 
@@ -172,7 +196,7 @@ func (r *region) remove(n uint32) {
 // since: recent_entry_reap. It keeps the entry that the packet is about to
 // update.
 func (r *region) reap(since jiffies.Jiffies, working uint32, updates bool) {
-	n := r.slot(0).newer
+	n := r.links[0].newer
 	if n == working && updates {
 		return
 	}
@@ -185,18 +209,20 @@ func (r *region) reap(since jiffies.Jiffies, working uint32, updates bool) {
 // full: recent_entry_init.
 func (t *Table) add(a addr, family, ttl uint8, now jiffies.Jiffies) {
 	if t.entries >= t.limit {
-		t.remove(t.slot(0).newer)
+		t.remove(t.links[0].newer)
 	}
 	n := t.free
 	if n != 0 {
-		t.free = t.slot(n).next
+		t.free = t.links[n].next
 	} else {
 		t.used++
 		n = t.used
 	}
-	at := t.bucket(a)
-	*t.slot(n) = slot{addr: a, next: *at, nstamps: 1, index: 1, family: family, ttl: ttl}
+	*t.slot(n) = slot{addr: a, nstamps: 1, index: 1, family: family, ttl: ttl}
 	*t.stampAt(n, 0) = now
+	hash := t.hash(a)
+	at := t.bucket(hash)
+	t.links[n] = link{next: *at, hash: hash}
 	*at = n
 	t.append(n)
 	t.entries++
@@ -212,24 +238,23 @@ func (r *region) update(n uint32, now jiffies.Jiffies) {
 	*r.stampAt(n, i) = now
 	s.index = uint16(i + 1)
 	s.nstamps = max(s.nstamps, s.index)
-	if s.newer != 0 {
-		r.unlink(s)
+	if l := &r.links[n]; l.newer != 0 {
+		r.unlink(l)
 		r.append(n)
 	}
 }
 
-// unlink takes a slot out of the LRU list.
-func (r *region) unlink(s *slot) {
-	r.slot(s.older).newer = s.newer
-	r.slot(s.newer).older = s.older
+// unlink takes an entry out of the LRU list.
+func (r *region) unlink(l *link) {
+	r.links[l.older].newer = l.newer
+	r.links[l.newer].older = l.older
 }
 
-// append puts a slot at the recent end of the LRU list.
+// append puts an entry at the recent end of the LRU list.
 func (r *region) append(n uint32) {
-	head := r.slot(0)
-	s := r.slot(n)
-	s.older, s.newer = head.older, 0
-	r.slot(s.older).newer = n
+	head, l := &r.links[0], &r.links[n]
+	l.older, l.newer = head.older, 0
+	r.links[l.older].newer = n
 	head.older = n
 }
 
@@ -242,8 +267,7 @@ func (t *Table) flush() {
 	var empty region
 	if err := empty.reserve(t.limit, t.ring); err != nil {
 		clear(t.buckets)
-		head := t.slot(0)
-		head.older, head.newer = 0, 0
+		t.links[0] = link{}
 		for n := uint32(1); n <= t.used; n++ {
 			t.slot(n).family = 0
 		}

@@ -117,7 +117,7 @@ func (r *Registry) Tables() []*Table {
 
 // Attr are the attributes of a table's file: its proc_dir_entry's.
 type Attr struct {
-	Perms    uint32 // permission bits
+	Perms    uint32 // permission bits, as chmod sets them: up to 07777
 	UID, GID uint32
 }
 

@@ -98,7 +98,8 @@ func TestParams(t *testing.T) {
 		{Classic, "ip_list_perms=01777", false},
 		{Classic, "ip_list_uid=4294967295", true},
 		{Classic, "ip_list_gid=wheel", false},
-		{Classic, "ip_list_hash_size=16", false},
+		{Classic, "ip_list_hash_size=16", true},
+		{Classic, "ip_list_hash=16", false},
 		{Classic, "=1", false},
 	} {
 		p := DefaultParams(c.compat)

@@ -1,0 +1,179 @@
+package fs
+
+import (
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"recentfs/match/recent"
+)
+
+// openFlags are for every open file: each read and write comes here as it was
+// made, close(2) costs no request of its own, and writes need not wait for
+// each other in the kernel, since the table's lock orders them.
+const openFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH | fuse.FOPEN_PARALLEL_DIRECT_WRITES
+
+// Open follows proc_reg_open and recent_seq_open. O_TRUNC has no effect.
+func (fs *filesystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if in.Flags&unix.O_DIRECT != 0 {
+		return fuse.EINVAL // do_dentry_open, for a file without FMODE_CAN_ODIRECT
+	}
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	t := fs.files[in.NodeId]
+	if t == nil {
+		return fuse.Status(unix.ESTALE)
+	}
+	fs.lastHandle++
+	fs.handles[fs.lastHandle] = &handle{table: t}
+	out.Fh, out.OpenFlags = fs.lastHandle, openFlags
+	return fuse.OK
+}
+
+// Release follows seq_release_private.
+func (fs *filesystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	delete(fs.handles, in.Fh)
+}
+
+// handle is the open file with that number, or nil.
+func (fs *filesystem) handle(fh uint64) *handle {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.handles[fh]
+}
+
+// Read follows proc_reg_read.
+func (fs *filesystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	h := fs.handle(in.Fh)
+	if h == nil {
+		return nil, fuse.EBADF
+	}
+	n, err := h.read(buf, int64(in.Offset))
+	if err != nil {
+		return nil, fuse.ToStatus(err)
+	}
+	return fuse.ReadResultData(buf[:n]), fuse.OK
+}
+
+// Write follows proc_reg_write. Of a write that the kernel sends in pieces
+// only the first comes here, because less of it is taken than was sent.
+func (fs *filesystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	h := fs.handle(in.Fh)
+	if h == nil {
+		return 0, fuse.EBADF
+	}
+	n, err := h.write(data, int64(in.Offset), in.Flags&unix.O_APPEND != 0)
+	if err != nil {
+		return 0, fuse.ToStatus(err)
+	}
+	return uint32(n), fuse.OK
+}
+
+// Flush is asked for by kernels that do not know FOPEN_NOFLUSH, and by no
+// kernel again after this answer.
+func (fs *filesystem) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
+
+// Lseek is only asked for SEEK_DATA and SEEK_HOLE, which seq_lseek refuses.
+func (fs *filesystem) Lseek(<-chan struct{}, *fuse.LseekIn, *fuse.LseekOut) fuse.Status {
+	return fuse.EINVAL
+}
+
+// Fsync follows vfs_fsync_range, for a file that has none.
+func (fs *filesystem) Fsync(<-chan struct{}, *fuse.FsyncIn) fuse.Status { return fuse.EINVAL }
+
+// FsyncDir is Fsync for the directory.
+func (fs *filesystem) FsyncDir(<-chan struct{}, *fuse.FsyncIn) fuse.Status { return fuse.EINVAL }
+
+// OpenDir opens the directory for listing.
+func (fs *filesystem) OpenDir(_ <-chan struct{}, _ *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	fs.lastHandle++
+	fs.listings[fs.lastHandle] = nil
+	out.Fh = fs.lastHandle
+	return fuse.OK
+}
+
+// ReleaseDir ends a listing.
+func (fs *filesystem) ReleaseDir(in *fuse.ReleaseIn) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	delete(fs.listings, in.Fh)
+}
+
+// listing is what an open directory shows: the tables as they were when it was
+// last read from its start, so that a long listing neither skips nor repeats
+// one when others come and go (proc_readdir_de, which counts, may do both).
+func (fs *filesystem) listing(fh uint64, fromStart bool) []*recent.Table {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	list, open := fs.listings[fh]
+	if open && fromStart {
+		list = fs.reg.Tables()
+		fs.listings[fh] = list
+	}
+	return list
+}
+
+// ReadDir follows proc_readdir_de: the dots, then the tables in procfs's
+// order. An entry's offset is its number, from 1.
+func (fs *filesystem) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	list := fs.listing(in.Fh, in.Offset == 0)
+	for i := in.Offset; i < uint64(len(list))+2; i++ {
+		e := fuse.DirEntry{Ino: fuse.FUSE_ROOT_ID, Mode: unix.S_IFDIR, Name: ".", Off: i + 1}
+		switch {
+		case i == 1:
+			e.Name = ".."
+		case i > 1:
+			t := list[i-2]
+			e.Ino, e.Mode, e.Name = node(t), unix.S_IFREG, t.Name()
+		}
+		if !out.AddDirEntry(e) {
+			break
+		}
+	}
+	return fuse.OK
+}
+
+// In procfs a name that is not there cannot come to be: its lookup fails with
+// ENOENT before anything else is tried (proc_lookup_de). A name that is there
+// stays, procfs having neither unlink nor rename: EPERM.
+
+// Create refuses a new file.
+func (fs *filesystem) Create(<-chan struct{}, *fuse.CreateIn, string, *fuse.CreateOut) fuse.Status {
+	return fuse.ENOENT
+}
+
+// Mknod refuses a new node.
+func (fs *filesystem) Mknod(<-chan struct{}, *fuse.MknodIn, string, *fuse.EntryOut) fuse.Status {
+	return fuse.ENOENT
+}
+
+// Mkdir refuses a new directory.
+func (fs *filesystem) Mkdir(<-chan struct{}, *fuse.MkdirIn, string, *fuse.EntryOut) fuse.Status {
+	return fuse.ENOENT
+}
+
+// Symlink refuses a new symbolic link.
+func (fs *filesystem) Symlink(<-chan struct{}, *fuse.InHeader, string, string, *fuse.EntryOut) fuse.Status {
+	return fuse.ENOENT
+}
+
+// Link refuses a new name.
+func (fs *filesystem) Link(<-chan struct{}, *fuse.LinkIn, string, *fuse.EntryOut) fuse.Status {
+	return fuse.ENOENT
+}
+
+// Rename refuses a new name, or that of another table.
+func (fs *filesystem) Rename(_ <-chan struct{}, _ *fuse.RenameIn, _, newName string) fuse.Status {
+	if fs.reg.Table(newName) == nil {
+		return fuse.ENOENT
+	}
+	return fuse.EPERM
+}
+
+// Unlink refuses to remove a file.
+func (fs *filesystem) Unlink(<-chan struct{}, *fuse.InHeader, string) fuse.Status {
+	return fuse.EPERM
+}

@@ -1,0 +1,184 @@
+package fs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"testing"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"recentfs/match/jiffies"
+	"recentfs/match/recent"
+)
+
+// table is a table with its first rule.
+func table(t testing.TB, reg *recent.Registry, name string) *recent.Table {
+	t.Helper()
+	if _, err := reg.Check(recent.Info{CheckSet: recent.Set, Name: name, Mask: recent.AllOnes}); err != nil {
+		t.Fatal(err)
+	}
+	return reg.Table(name)
+}
+
+// FuzzHandle does the same to two tables: to one as procfs would, where the
+// position is the module's, to the other through a handle, as the kernel's
+// FUSE would, where the position is the kernel's. Each byte is an operation;
+// seeks go to the start only, since others are what a handle cannot know.
+func FuzzHandle(f *testing.F) {
+	writes := []string{"+1.2.3.4\n", "-1.2.3.4", "+5.6.7.8", "+::1\n", "/", "/\n", "", "x", "+1.2.3", "+2001:0db8:1111:2222:3333:4444:5555:6666 and more"}
+	reads := []int{1, 10, 100, 5000}
+	f.Fuzz(func(t *testing.T, ops []byte) {
+		reg := newRegistry(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(4294900000, 100))
+		procfs := table(t, reg, "procfs")
+		cursor, pos := procfs.Cursor(), int64(0)
+		h, off := &handle{table: table(t, reg, "fuse")}, int64(0)
+		for i, op := range ops[:min(len(ops), 100)] {
+			switch op := int(op); {
+			case op < len(writes):
+				data := []byte(writes[op])
+				want, next, wantErr := procfs.Write(data, pos)
+				got, err := h.write(data, off, false)
+				if got != want || !errors.Is(err, wantErr) {
+					t.Fatalf("%d: write %q: %d, %v; want %d, %v", i, data, got, err, want, wantErr)
+				}
+				pos, off = next, off+int64(got)
+			case op < len(writes)+len(reads):
+				size := reads[op-len(writes)]
+				want, got := make([]byte, size), make([]byte, size)
+				wantN, wantErr := cursor.ReadAt(want, pos)
+				n, err := h.read(got, off)
+				if n != wantN || string(got) != string(want) || !errors.Is(err, wantErr) {
+					t.Fatalf("%d: read %d: %q, %v; want %q, %v", i, size, got[:n], err, want[:wantN], wantErr)
+				}
+				pos, off = pos+int64(n), off+int64(n)
+			default:
+				pos, off = 0, 0
+			}
+		}
+	})
+}
+
+// The kernel does not send such requests, but none may be worse than an error.
+func TestOddRequests(t *testing.T) {
+	reg := newRegistry(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100))
+	tab := table(t, reg, "foo")
+	fs := newFilesystem(reg)
+	const none = 1 << 40
+	header := func(node uint64) fuse.InHeader { return fuse.InHeader{NodeId: node} }
+	var opened fuse.OpenOut
+	if st := fs.Lookup(nil, &fuse.InHeader{NodeId: fuse.FUSE_ROOT_ID}, "foo", new(fuse.EntryOut)); !st.Ok() {
+		t.Fatal(st)
+	}
+	if st := fs.Open(nil, &fuse.OpenIn{InHeader: header(node(tab))}, &opened); !st.Ok() {
+		t.Fatal(st)
+	}
+	list := func(fh, off uint64, size int) int {
+		out := fuse.NewDirEntryList(make([]byte, size), off)
+		if st := fs.ReadDir(nil, &fuse.ReadIn{Fh: fh, Offset: off}, out); !st.Ok() {
+			t.Errorf("listing: %v", st)
+		}
+		return len(out.Bytes())
+	}
+	var dir fuse.OpenOut
+	fs.OpenDir(nil, &fuse.OpenIn{}, &dir)
+	read := func(fh, off uint64, size int) fuse.Status {
+		_, st := fs.Read(nil, &fuse.ReadIn{Fh: fh, Offset: off}, make([]byte, size))
+		return st
+	}
+	write := func(fh, off uint64, data string) fuse.Status {
+		_, st := fs.Write(nil, &fuse.WriteIn{Fh: fh, Offset: off}, []byte(data))
+		return st
+	}
+	for _, c := range []struct {
+		name string
+		got  fuse.Status
+		want fuse.Status
+	}{
+		{"lookup in a file", fs.Lookup(nil, &fuse.InHeader{NodeId: node(tab)}, "foo", new(fuse.EntryOut)), fuse.ENOTDIR},
+		{"lookup of nothing", fs.Lookup(nil, &fuse.InHeader{NodeId: fuse.FUSE_ROOT_ID}, "", new(fuse.EntryOut)), fuse.ENOENT},
+		{"attributes of no node", fs.GetAttr(nil, &fuse.GetAttrIn{InHeader: header(none)}, new(fuse.AttrOut)), fuse.Status(unix.ESTALE)},
+		{"change of no node", fs.SetAttr(nil, &fuse.SetAttrIn{SetAttrInCommon: fuse.SetAttrInCommon{InHeader: header(none)}}, new(fuse.AttrOut)), fuse.Status(unix.ESTALE)},
+		{"open of no node", fs.Open(nil, &fuse.OpenIn{InHeader: header(none)}, new(fuse.OpenOut)), fuse.Status(unix.ESTALE)},
+		{"open of the root", fs.Open(nil, &fuse.OpenIn{InHeader: header(fuse.FUSE_ROOT_ID)}, new(fuse.OpenOut)), fuse.Status(unix.ESTALE)},
+		{"read of no handle", read(none, 0, 10), fuse.EBADF},
+		{"read of nothing", read(opened.Fh, 0, 0), fuse.OK},
+		{"read from the last position", read(opened.Fh, 1<<63-1, 10), fuse.OK},
+		{"read from a negative position", read(opened.Fh, 1<<64-1, 10), fuse.OK},
+		{"read of a directory's handle", read(dir.Fh, 0, 10), fuse.EBADF},
+		{"write to no handle", write(none, 0, "/"), fuse.EBADF},
+		{"write of nothing", write(opened.Fh, 0, ""), fuse.OK},
+		{"write at a negative position", write(opened.Fh, 1<<64-1, "/"), fuse.Status(unix.ESPIPE)},
+	} {
+		if c.got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, c.got, c.want)
+		}
+	}
+	for _, c := range []struct {
+		name      string
+		fh, off   uint64
+		size      int
+		something bool
+	}{
+		{"no handle", none, 2, 4096, false},
+		{"from the start", dir.Fh, 0, 4096, true},
+		{"into nothing", dir.Fh, 0, 0, false},
+		{"into too little", dir.Fh, 2, 20, false},
+		{"behind the end", dir.Fh, 3, 4096, false},
+		{"far behind the end", dir.Fh, 1<<64 - 1, 4096, false},
+	} {
+		if n := list(c.fh, c.off, c.size); n > 0 != c.something {
+			t.Errorf("listing %s: %d bytes", c.name, n)
+		}
+	}
+	fs.Release(nil, &fuse.ReleaseIn{Fh: none})
+	fs.ReleaseDir(&fuse.ReleaseIn{Fh: none})
+}
+
+// What a shell does for each line of a script.
+func BenchmarkEcho(b *testing.B) {
+	h := modern(b)
+	h.rule(b, "foo")
+	for b.Loop() {
+		fd, err := unix.Open(h.path("foo"), unix.O_WRONLY|unix.O_CREAT|unix.O_TRUNC, 0o644)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := unix.Write(fd, []byte("+1.2.3.4\n")); err != nil {
+			b.Fatal(err)
+		}
+		unix.Close(fd)
+	}
+}
+
+func BenchmarkWrite(b *testing.B) {
+	h := modern(b)
+	h.rule(b, "foo")
+	f, err := os.OpenFile(h.path("foo"), os.O_WRONLY, 0)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer f.Close()
+	for b.Loop() {
+		if _, err := f.WriteAt([]byte("+1.2.3.4\n"), 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkRead(b *testing.B) {
+	h := modern(b)
+	h.rule(b, "foo")
+	for i := range 100 {
+		if _, _, err := h.reg.Table("foo").Write(fmt.Appendf(nil, "+1.2.3.%d", i), 0); err != nil {
+			b.Fatal(err)
+		}
+	}
+	for b.Loop() {
+		text, err := os.ReadFile(h.path("foo"))
+		if err != nil || len(text) == 0 {
+			b.Fatal(len(text), err)
+		}
+	}
+}

@@ -1,0 +1,164 @@
+package fs
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"recentfs/match/jiffies"
+	"recentfs/match/recent"
+)
+
+// mountEnv makes the test binary mount an empty registry on the directory that
+// it names, say so, and wait to be killed.
+const mountEnv = "RECENTFS_TEST_MOUNT"
+
+func TestMain(m *testing.M) {
+	dir := os.Getenv(mountEnv)
+	if dir == "" {
+		os.Exit(m.Run())
+	}
+	reg, err := recent.NewRegistry(recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100))
+	if err == nil {
+		_, err = Mount(dir, reg)
+	}
+	if err != nil {
+		fmt.Println(err)
+		os.Exit(1)
+	}
+	fmt.Println("ready")
+	select {}
+}
+
+// mountElsewhere mounts dir in another process.
+func mountElsewhere(t *testing.T, dir string) *exec.Cmd {
+	t.Helper()
+	cmd := exec.Command(os.Args[0])
+	cmd.Env = append(os.Environ(), mountEnv+"="+dir)
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { kill(cmd); unix.Unmount(dir, unix.MNT_DETACH) })
+	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
+		t.Fatalf("the other process says %q", line)
+	}
+	return cmd
+}
+
+func kill(cmd *exec.Cmd) {
+	cmd.Process.Kill()
+	cmd.Wait()
+}
+
+// needRoot skips where the kernel would refuse to mount.
+func needRoot(t testing.TB) {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount: run make test as root")
+	}
+}
+
+// scratch is a directory that other users may enter.
+func scratch(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "recentfs-fs-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
+}
+
+// house is a registry and where it is mounted.
+type house struct {
+	reg   *recent.Registry
+	clock *jiffies.Manual
+	dir   string
+	m     *Mountpoint
+}
+
+func newRegistry(t testing.TB, p recent.Params, clock jiffies.Clock) *recent.Registry {
+	t.Helper()
+	reg, err := recent.NewRegistry(p, clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reg
+}
+
+// mount mounts a new registry until the test ends.
+func mount(t testing.TB, p recent.Params) *house {
+	t.Helper()
+	needRoot(t)
+	h := &house{clock: jiffies.NewManual(4294900000, 100), dir: filepath.Join(scratch(t), "xt_recent")}
+	h.reg = newRegistry(t, p, h.clock)
+	var err error
+	if h.m, err = Mount(h.dir, h.reg); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := h.m.Unmount(); err != nil {
+			t.Error(err)
+		}
+	})
+	return h
+}
+
+func modern(t testing.TB) *house { return mount(t, recent.DefaultParams(recent.Modern)) }
+
+// rule makes a rule, which makes its table.
+func (h *house) rule(t testing.TB, table string) *recent.Rule {
+	t.Helper()
+	rule, err := h.reg.Check(recent.Info{CheckSet: recent.Set, Name: table, Mask: recent.AllOnes})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rule
+}
+
+func (h *house) path(name string) string { return filepath.Join(h.dir, name) }
+
+// addresses are those of a table's lines, in their order.
+func addresses(text string) string {
+	var all []string
+	for line := range strings.Lines(text) {
+		src, _, _ := strings.Cut(line, " ")
+		all = append(all, strings.TrimPrefix(src, "src="))
+	}
+	return strings.Join(all, " ")
+}
+
+// content is the addresses that a file shows.
+func content(t testing.TB, path string) string {
+	t.Helper()
+	text, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return addresses(string(text))
+}
+
+// shell runs a script in dir, as that user, and returns what it printed.
+func shell(dir string, uid int, script string) string {
+	cmd := exec.Command("setpriv", "--reuid", fmt.Sprint(uid), "--regid", fmt.Sprint(uid), "--clear-groups",
+		"sh", "-c", "cd "+dir+" && "+script)
+	cmd.Env = append(os.Environ(), "LC_ALL=C")
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return string(out) + err.Error() + "\n"
+	}
+	return string(out)
+}

@@ -1,0 +1,212 @@
+// Package fs shows the tables of a recent.Registry as files, one a table, with
+// which programs that know /proc/net/xt_recent can work unchanged.
+//
+// It follows fs/proc/generic.c, fs/proc/inode.c and fs/seq_file.c of the kernel
+// for what procfs does with a file of xt_recent, and recent_mt_proc_write and
+// recent_seq_ops by way of match/recent. Where FUSE forces a difference, the
+// comment at the place says so, and the comparison with the live kernel in the
+// tests lists it.
+//
+// Once the kernel knows a file, echo +ADDRESS > FILE costs three requests:
+// OPEN, WRITE, RELEASE.
+package fs
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"log"
+	"os"
+	"path/filepath"
+	"runtime/debug"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"recentfs/match/recent"
+)
+
+const (
+	fsName = "recentfs"
+	fsType = "fuse." + fsName
+	device = "/dev/fuse"
+	// maxRead is the largest request, in bytes. The kernel splits a longer
+	// read; of a write only the first 47 bytes matter.
+	maxRead = 128 << 10
+	// pollName is a file that go-fuse answers for by itself.
+	pollName = ".go-fuse-epoll-hack"
+)
+
+// Mountpoint is a mounted registry.
+type Mountpoint struct {
+	dir   string        // absolute, without symbolic links
+	made  []string      // the directories that were made for it, innermost first
+	dev   uint64        // the mounted file system's st_dev
+	ended chan struct{} // closed when the mount has ended
+}
+
+// Mount shows the registry's tables in dir until Unmount, and returns when the
+// mount answers. It needs CAP_SYS_ADMIN. A directory that is not there is
+// made, and removed again when the mount ends; what a dead recentfs left
+// mounted is detached. An error changes nothing.
+//
+// Mount takes the registry's Changed, so it is called before any other
+// goroutine checks or destroys rules. When Registry.Check or Destroy returns,
+// every path leads to what is there now: a table that is gone is ENOENT, and
+// one of the same name made since is a new file. A descriptor of a table that
+// is gone gives EIO, as in procfs, but ESTALE to fstat and fchmod, which procfs
+// still answers.
+func Mount(dir string, reg *recent.Registry) (*Mountpoint, error) {
+	m, err := prepare(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := m.serve(newFilesystem(reg), options()); err != nil {
+		reg.Changed = nil
+		m.removeMade()
+		return nil, err
+	}
+	return m, nil
+}
+
+// serve mounts a file system and starts to answer for it. go-fuse would mount
+// too, but leaves its descriptor of the device to every child process.
+func (m *Mountpoint) serve(fs fuse.RawFileSystem, opts *fuse.MountOptions) error {
+	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return deviceError(err)
+	}
+	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=%d,group_id=%d,max_read=%d,allow_other,default_permissions",
+		fd, unix.S_IFDIR, os.Geteuid(), os.Getegid(), maxRead)
+	if err := unix.Mount(fsName, m.dir, fsType, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, data); err != nil {
+		unix.Close(fd)
+		return m.mountError(err)
+	}
+	server, err := fuse.NewServer(fs, fmt.Sprintf("/dev/fd/%d", fd), opts)
+	if err != nil {
+		unix.Unmount(m.dir, unix.MNT_DETACH)
+		return fmt.Errorf("mount point %s: starting FUSE: %w", m.dir, err)
+	}
+	go func() {
+		defer close(m.ended)
+		server.Serve()
+	}()
+	if err := m.prime(); err != nil {
+		unix.Unmount(m.dir, unix.MNT_DETACH)
+		<-m.ended
+		return fmt.Errorf("mount point %s does not answer: %w", m.dir, err)
+	}
+	return nil
+}
+
+func options() *fuse.MountOptions {
+	return &fuse.MountOptions{
+		MaxWrite:           maxRead,
+		DisableXAttrs:      true,
+		DisableReadDirPlus: true, // its answers would expire as Lookup's do
+		DisableSplice:      true,
+		ExtraCapabilities:  fuse.CAP_ATOMIC_O_TRUNC,
+		// What go-fuse logs is about answers that nobody waits for any more.
+		Logger:       log.New(io.Discard, "", 0),
+		PanicHandler: reportPanic,
+	}
+}
+
+// prime asks for what the kernel then need not ask any more: that there is no
+// POLL, without which a poll from this very process could starve the server,
+// that there are no extended attributes, and what the root is.
+func (m *Mountpoint) prime() error {
+	fd, err := unix.Open(filepath.Join(m.dir, pollName), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
+	unix.Close(fd)
+	unix.Lgetxattr(m.dir, "security.capability", nil)
+	var st unix.Stat_t
+	if err := unix.Stat(m.dir, &st); err != nil {
+		return err
+	}
+	m.dev = uint64(st.Dev)
+	return nil
+}
+
+// reportPanic makes a panic of a request that request's error.
+func reportPanic(v any) fuse.Status {
+	log.Printf("fs: a request failed, please report this: %v\n%s", v, debug.Stack())
+	return fuse.EIO
+}
+
+// Unmount ends the mount. Where it is in use, it is detached from its
+// directory and the error is EBUSY: open files work until their last user is
+// done or this process ends. A mount that has ended already is no error.
+func (m *Mountpoint) Unmount() error {
+	select {
+	case <-m.ended:
+		m.removeMade()
+		return nil
+	default:
+	}
+	top, mounted, err := topMount(m.dir)
+	if err != nil {
+		return fmt.Errorf("unmounting %s: %w", m.dir, err)
+	}
+	if !mounted {
+		m.removeMade() // detached by someone else, and still in use
+		return nil
+	}
+	if top.dev != m.dev {
+		return fmt.Errorf("unmounting %s: %s is mounted over it: umount that first", m.dir, top.fsType)
+	}
+	err = unix.Unmount(m.dir, unix.UMOUNT_NOFOLLOW)
+	switch {
+	case err == nil:
+		<-m.ended
+	case errors.Is(err, unix.EBUSY):
+		if lazy := unix.Unmount(m.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); lazy != nil {
+			return fmt.Errorf("detaching %s: %w", m.dir, lazy)
+		}
+		err = fmt.Errorf("mount point %s is in use: it was detached, and its open files work until this process ends: %w", m.dir, err)
+	default:
+		return fmt.Errorf("unmounting %s: %w", m.dir, err)
+	}
+	m.removeMade()
+	return err
+}
+
+// Wait returns when the mount has ended, by Unmount or by anyone's umount.
+func (m *Mountpoint) Wait() { <-m.ended }
+
+// removeMade removes the directories that prepare made, unless something else
+// is in them by now.
+func (m *Mountpoint) removeMade() {
+	for _, dir := range m.made {
+		if os.Remove(dir) != nil {
+			return
+		}
+	}
+}
+
+// deviceError says what to do about a device that cannot be opened.
+func deviceError(err error) error {
+	next := "try again"
+	switch {
+	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
+		next = "load the kernel's module (modprobe fuse), or give the container the device (--device " + device + ")"
+	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
+		next = "run as root, and in a container with the device allowed (--device " + device + ")"
+	}
+	return fmt.Errorf("open %s: %w: %s", device, err, next)
+}
+
+// mountError says what to do about a mount(2) that failed.
+func (m *Mountpoint) mountError(err error) error {
+	next := "choose another directory"
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		next = "run as root (CAP_SYS_ADMIN)"
+	case errors.Is(err, unix.ENODEV):
+		next = "this kernel has no FUSE: load its module (modprobe fuse)"
+	}
+	return fmt.Errorf("mount point %s: mount: %w: %s", m.dir, err, next)
+}

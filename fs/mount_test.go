@@ -1,0 +1,215 @@
+package fs
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"recentfs/match/jiffies"
+	"recentfs/match/recent"
+)
+
+func emptyRegistry(t *testing.T) *recent.Registry {
+	return newRegistry(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100))
+}
+
+func TestMountInfo(t *testing.T) {
+	h := modern(t)
+	text, err := os.ReadFile("/proc/self/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if !strings.Contains(line, " "+h.dir+" ") {
+			continue
+		}
+		for _, want := range []string{"nosuid,nodev,noexec", "fuse.recentfs recentfs ", "default_permissions", "allow_other"} {
+			if !strings.Contains(line, want) {
+				t.Errorf("mountinfo says %q, want %q in it", line, want)
+			}
+		}
+		return
+	}
+	t.Errorf("mountinfo does not name %s", h.dir)
+}
+
+func TestMountPoints(t *testing.T) {
+	needRoot(t)
+	base := scratch(t)
+	file, full := filepath.Join(base, "file"), filepath.Join(base, "full")
+	if err := os.WriteFile(file, nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(full, "x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("nowhere", filepath.Join(base, "dangling")); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, dir, want string }{
+		{"file", file, "is not a directory: name one"},
+		{"under a file", file + "/x", "not a directory: choose another"},
+		{"not empty", full, `is not empty ("x" is in it): choose an empty directory`},
+		{"dangling link", base + "/dangling", "file exists: choose another"},
+		{"name too long", base + "/" + strings.Repeat("x", 300), "file name too long: choose another"},
+		{"cannot be made", "/proc/recentfs/x", "cannot be made: mkdir /proc/recentfs: no such file or directory: choose another"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			reg := emptyRegistry(t)
+			m, err := Mount(c.dir, reg)
+			if err == nil {
+				m.Unmount()
+				t.Fatal("mounted")
+			}
+			if !strings.Contains(err.Error(), c.dir) || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+			if reg.Changed != nil {
+				t.Error("the registry's Changed was taken")
+			}
+		})
+	}
+	if left, _ := os.ReadDir(base); len(left) != 3 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestMountMakesItsDirectory(t *testing.T) {
+	needRoot(t)
+	base := scratch(t)
+	link := filepath.Join(base, "link")
+	if err := os.Symlink(base, link); err != nil {
+		t.Fatal(err)
+	}
+	m, err := Mount(link+"/with space/\\040/xt_recent", emptyRegistry(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Unmount(); err != nil {
+		t.Error(err)
+	}
+	if err := m.Unmount(); err != nil {
+		t.Errorf("again: %v", err)
+	}
+	if left, _ := os.ReadDir(base); len(left) != 1 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestMountOverDead(t *testing.T) {
+	needRoot(t)
+	dir := scratch(t)
+	for range 3 {
+		kill(mountElsewhere(t, dir))
+	}
+	m, err := Mount(dir, emptyRegistry(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := m.Unmount(); err != nil {
+		t.Error(err)
+	}
+	if top, mounted, _ := topMount(dir); mounted {
+		t.Errorf("%s is still mounted there", top.fsType)
+	}
+}
+
+func TestMountOverLive(t *testing.T) {
+	needRoot(t)
+	dir := scratch(t)
+	mountElsewhere(t, dir)
+	m, err := Mount(dir, emptyRegistry(t))
+	if err == nil {
+		m.Unmount()
+		t.Fatal("mounted")
+	}
+	if want := dir + ": another recentfs is mounted there: stop it"; !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+}
+
+func TestMountWithoutCapabilities(t *testing.T) {
+	needRoot(t)
+	dir := scratch(t)
+	cmd := exec.Command("setpriv", "--bounding-set=-all", "--inh-caps=-all", os.Args[0])
+	cmd.Env = append(os.Environ(), mountEnv+"="+dir+"/x")
+	out, err := cmd.Output()
+	if want := "mount point " + dir + "/x: mount: operation not permitted: run as root"; err == nil || !strings.HasPrefix(string(out), want) {
+		t.Errorf("%q (%v), want %q", out, err, want)
+	}
+	if left, _ := os.ReadDir(dir); len(left) != 0 {
+		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestUnmountWhileInUse(t *testing.T) {
+	h := modern(t)
+	h.rule(t, "foo")
+	f, err := os.Open(h.path("foo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.m.Unmount(); !errors.Is(err, unix.EBUSY) || !strings.Contains(err.Error(), h.dir) {
+		t.Errorf("unmount of a mount in use: %v, want EBUSY", err)
+	}
+	if _, mounted, _ := topMount(h.dir); mounted {
+		t.Error("still mounted")
+	}
+	if _, err := f.Read(make([]byte, 10)); err == nil || !strings.Contains(err.Error(), "EOF") {
+		t.Errorf("reading the open file: %v, want the end of an empty table", err)
+	}
+	f.Close()
+	h.m.Wait()
+}
+
+func TestUnmountBySomeoneElse(t *testing.T) {
+	h := modern(t)
+	rule := h.rule(t, "foo")
+	if err := unix.Stat(h.path("foo"), &unix.Stat_t{}); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Unmount(h.dir, 0); err != nil {
+		t.Fatal(err)
+	}
+	h.m.Wait()
+	h.reg.Destroy(rule)
+	if err := h.m.Unmount(); err != nil {
+		t.Errorf("unmount of what is unmounted: %v", err)
+	}
+}
+
+func TestUnmountUnderAnother(t *testing.T) {
+	h := modern(t)
+	if err := unix.Mount("tmpfs", h.dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	err := h.m.Unmount()
+	if want := "tmpfs is mounted over it"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+	if err := unix.Unmount(h.dir, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestErrorsSayWhatToDo(t *testing.T) {
+	m := &Mountpoint{dir: "/x"}
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{deviceError(unix.ENOENT), "open /dev/fuse: no such file or directory: load the kernel's module (modprobe fuse)"},
+		{deviceError(unix.EPERM), "open /dev/fuse: operation not permitted: run as root"},
+		{m.mountError(unix.EPERM), "mount point /x: mount: operation not permitted: run as root (CAP_SYS_ADMIN)"},
+		{m.mountError(unix.ENODEV), "mount point /x: mount: no such device: this kernel has no FUSE"},
+	} {
+		if !strings.HasPrefix(c.err.Error(), c.want) {
+			t.Errorf("%v, want %q", c.err, c.want)
+		}
+	}
+}

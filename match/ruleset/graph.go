@@ -1,0 +1,169 @@
+package ruleset
+
+import "fmt"
+
+// check refuses chains in which a packet would walk for ever, and notes how
+// deep jumps can nest. An error comes with the line that it belongs to.
+func (f *File) check() (line int, err error) {
+	g := &graph{File: f, nodes: make([]node, len(f.chains))}
+	for c := range f.chains {
+		if line, err := g.visit(c); err != nil {
+			return line, err
+		}
+		f.depth = max(f.depth, g.nodes[c].depth)
+	}
+	if line, err := g.checkHandover(); err != nil {
+		return line, err
+	}
+	return g.checkRepeat()
+}
+
+// graph is the chains with what is known about each.
+type graph struct {
+	*File
+	nodes []node
+	order []int // of chains: those that a chain calls stand before it
+}
+
+type node struct {
+	open, done bool
+	depth      int  // of jumps, from here on
+	marks      bool // a MARK is in it or in what it calls
+	reached    bool // by packets, for checkRepeat
+	unmarked   bool // a way leads here without MARK
+}
+
+// visit goes through a chain and all that it calls, -g like -j: the loop check
+// of mark_source_chains, which looks only at what packets can reach.
+func (g *graph) visit(c int) (line int, err error) {
+	n := &g.nodes[c]
+	if n.done {
+		return 0, nil
+	}
+	n.open = true
+	for i := range g.chains[c].rules {
+		r := &g.chains[c].rules[i]
+		if r.kind == targetMark {
+			n.marks = true
+		}
+		if !r.calls() {
+			continue
+		}
+		called := &g.nodes[r.to]
+		if called.open {
+			return r.line, fmt.Errorf("a packet would loop: chain %s leads back to itself by the jump from %s to %s, take that out",
+				g.chains[r.to].name, g.chains[c].name, g.chains[r.to].name)
+		}
+		if line, err := g.visit(r.to); err != nil {
+			return line, err
+		}
+		depth := called.depth
+		if r.kind == targetJump {
+			depth++
+		}
+		n.depth = max(n.depth, depth)
+		n.marks = n.marks || called.marks
+	}
+	n.open, n.done = false, true
+	g.order = append(g.order, c)
+	return 0, nil
+}
+
+// checkHandover refuses NFQUEUE rules that hand a packet back to a queue which
+// it came from, directly or by way of others.
+func (g *graph) checkHandover() (line int, err error) {
+	to := make(map[int][]*rule)
+	for c := range g.chains {
+		if g.chains[c].builtin {
+			to[c] = g.handovers(c, make([]bool, len(g.chains)), nil)
+		}
+	}
+	open, done := make(map[int]bool), make(map[int]bool)
+	var visit func(c int) (int, error)
+	visit = func(c int) (int, error) {
+		open[c] = true
+		for _, r := range to[c] {
+			next := g.owner(r.queue)
+			if next < 0 || done[next] {
+				continue
+			}
+			if open[next] {
+				return r.line, fmt.Errorf("NFQUEUE --queue-num %d: a packet of chain %s would come back to it for ever, hand it to a queue of another program",
+					r.queue, g.chains[next].name)
+			}
+			if line, err := visit(next); err != nil {
+				return line, err
+			}
+		}
+		open[c], done[c] = false, true
+		return 0, nil
+	}
+	for c := range g.chains {
+		if g.chains[c].builtin && !done[c] {
+			if line, err := visit(c); err != nil {
+				return line, err
+			}
+		}
+	}
+	return 0, nil
+}
+
+// handovers are the NFQUEUE rules of a chain and of what it calls.
+func (g *graph) handovers(c int, seen []bool, all []*rule) []*rule {
+	seen[c] = true
+	for i := range g.chains[c].rules {
+		switch r := &g.chains[c].rules[i]; {
+		case r.kind == targetQueue:
+			all = append(all, r)
+		case r.calls() && !seen[r.to]:
+			all = g.handovers(r.to, seen, all)
+		}
+	}
+	return all
+}
+
+// owner is the chain that has a queue, or -1.
+func (g *graph) owner(queue uint16) int {
+	for c := range g.chains {
+		if o := &g.chains[c]; o.builtin && o.first <= queue && queue <= o.last {
+			return c
+		}
+	}
+	return -1
+}
+
+// checkRepeat refuses a REPEAT that packets can reach without passing a MARK
+// rule: the same packet would be queued again by the same kernel rule. Whether
+// that MARK rule matches is known only when the packet comes; Decide takes
+// care of the rest.
+func (g *graph) checkRepeat() (line int, err error) {
+	for c := range g.chains {
+		if g.chains[c].builtin {
+			g.nodes[c].reached, g.nodes[c].unmarked = true, true
+		}
+	}
+	for i := len(g.order) - 1; i >= 0; i-- {
+		n := &g.nodes[g.order[i]]
+		if !n.reached {
+			continue
+		}
+		unmarked := n.unmarked
+		rules := g.chains[g.order[i]].rules
+		for j := range rules {
+			switch r := &rules[j]; {
+			case r.kind == targetRepeat && unmarked:
+				return r.line, fmt.Errorf("REPEAT would loop: before it, set a mark that the kernel's rule excludes (-j MARK --set-mark)")
+			case r.kind == targetMark:
+				unmarked = false
+			case r.calls():
+				called := &g.nodes[r.to]
+				called.reached = true
+				called.unmarked = called.unmarked || unmarked
+				if r.kind == targetJump && called.marks {
+					unmarked = false
+				}
+			}
+		}
+	}
+	return 0, nil
+}

@@ -1,0 +1,77 @@
+package ruleset
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// inNamespace runs a shell script in a network namespace of its own, which
+// goes with it.
+func inNamespace(t *testing.T, script, input string) (output string, err error) {
+	t.Helper()
+	cmd := exec.Command("sh", "-c", script)
+	cmd.Stdin = strings.NewReader(input)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	cmd.Env = append(os.Environ(), "XTABLES_LOCKFILE="+filepath.Join(t.TempDir(), "lock"))
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+// TestIPTables puts the cases to iptables itself: what Save prints is what
+// iptables-save prints, and what is refused here is refused there.
+func TestIPTables(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("making a network namespace needs root")
+	}
+	for _, family := range []struct{ file, command string }{
+		{"iptables.t", "iptables-legacy"},
+		{"iptables.t", "iptables-nft"},
+		{"ip6tables.t", "ip6tables-legacy"},
+		{"ip6tables.t", "ip6tables-nft"},
+	} {
+		t.Run(family.command, func(t *testing.T) {
+			if _, err := exec.LookPath(family.command); err != nil {
+				t.Skip(err)
+			}
+			var rules strings.Builder
+			var want []string
+			for _, c := range readCases(t, family.file) {
+				if c.ok {
+					rules.WriteString("-A FORWARD " + c.rule + "\n")
+					want = append(want, strings.TrimRight("-A FORWARD "+c.want, " "))
+					continue
+				}
+				if _, err := inNamespace(t, family.command+"-restore", filter("-A FORWARD "+c.rule+"\n")); err == nil {
+					t.Errorf("%s: taken by %s", c.name, family.command)
+				}
+			}
+			out, err := inNamespace(t, family.command+"-restore && "+family.command+"-save -t filter", filter(rules.String()))
+			if err != nil {
+				t.Fatalf("%s-restore: %v\n%s", family.command, err, out)
+			}
+			var got []string
+			for line := range strings.Lines(out) {
+				if strings.HasPrefix(line, "-A") {
+					got = append(got, strings.TrimSuffix(line, "\n"))
+				}
+			}
+			if len(got) != len(want) {
+				t.Fatalf("%s-save prints %d rules, want %d:\n%s", family.command, len(got), len(want), out)
+			}
+			for i := range got {
+				if got[i] != want[i] {
+					t.Errorf("%s-save prints %s, want %s", family.command, got[i], want[i])
+				}
+			}
+		})
+	}
+}
+
+// filter is the kernel's table around rules.
+func filter(rules string) string {
+	return "*filter\n:INPUT ACCEPT [0:0]\n:FORWARD ACCEPT [0:0]\n:OUTPUT ACCEPT [0:0]\n:user - [0:0]\n" + rules + "COMMIT\n"
+}

@@ -1,0 +1,191 @@
+package ruleset
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// maxExpanded bounds the rules that one line with lists of addresses makes.
+const maxExpanded = 4096
+
+// line is a line of the table while it is read: struct
+// iptables_command_state with what belongs to it.
+type line struct {
+	*reader
+	words  []string
+	next   int // index into words
+	loaded []loaded
+	seen   map[found]bool
+
+	command  byte // 'A', 'N' or 'P'
+	chain    string
+	policy   string
+	rule     rule
+	why      string // what made the rule one of its family
+	src, dst []network
+	matches  []*match
+	// markGiven says that -j MARK has its option.
+	markGiven bool
+	// implied says that the match of the -p has been loaded on its own.
+	implied bool
+}
+
+// carryOut does what the line says.
+func (l *line) carryOut() error {
+	switch l.command {
+	case 'A':
+		return l.appendRules()
+	case 'N':
+		return l.newChain()
+	case 'P':
+		return l.setPolicy()
+	}
+	return errors.New("nothing to do: a rule begins with -A and its chain")
+}
+
+func (l *line) newChain() error {
+	if !l.bare() {
+		return errors.New("-N stands alone: put the rule on a line of its own")
+	}
+	if _, _, builtin, err := parseBuiltin(l.chain); builtin || err != nil {
+		return fmt.Errorf("-N %s: built-in chains are declared as :QUEUE0 ACCEPT [0:0]", l.chain)
+	}
+	return l.declare(l.chain, "-")
+}
+
+func (l *line) setPolicy() error {
+	if !l.bare() {
+		return errors.New("-P stands alone: put the rule on a line of its own")
+	}
+	i, err := l.lookup(l.chain)
+	if err != nil {
+		return err
+	}
+	c := &l.file.chains[i]
+	if !c.builtin {
+		return fmt.Errorf("-P %s: only QUEUE chains have a policy", l.chain)
+	}
+	c.policy, err = parsePolicy(l.chain, l.policy)
+	return err
+}
+
+// bare reports whether the line has nothing of a rule.
+func (l *line) bare() bool { return len(l.seen) == 1 }
+
+// appendRules puts the rule behind the others of its chain, once for each pair
+// of source and destination addresses: append_entry.
+func (l *line) appendRules() error {
+	i, err := l.lookup(l.chain)
+	if err != nil {
+		return err
+	}
+	if err := l.checkRule(); err != nil {
+		return err
+	}
+	if len(l.src)*len(l.dst) > maxExpanded {
+		return fmt.Errorf("%d source and %d destination addresses make too many rules: spread them over chains", len(l.src), len(l.dst))
+	}
+	for _, m := range l.matches {
+		l.rule.matches = append(l.rule.matches, *m)
+	}
+	c := &l.file.chains[i]
+	for _, src := range l.src {
+		for _, dst := range l.dst {
+			r := l.rule
+			r.src, r.dst = src, dst
+			r.test(testSource, src != network{})
+			r.test(testDest, dst != network{})
+			c.rules = append(c.rules, r)
+		}
+	}
+	return nil
+}
+
+// test makes a condition of the rule; one that any packet meets is none, but
+// stays one if it is inverted.
+func (r *rule) test(t tests, narrow bool) {
+	if narrow || r.inverted&t != 0 {
+		r.asked |= t
+	}
+}
+
+// checkRule makes sure that the parts of the rule go together.
+func (l *line) checkRule() error {
+	if l.rule.inverted&testProtocol == 0 {
+		var err error
+		switch l.rule.protocol {
+		case unix.IPPROTO_ICMP:
+			err = l.only(unix.NFPROTO_IPV4, "-p icmp")
+		case unix.IPPROTO_ICMPV6:
+			err = l.only(unix.NFPROTO_IPV6, "-p ipv6-icmp")
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, m := range l.matches {
+		e := matches[slices.IndexFunc(matches, func(e *extension) bool { return e.match == m.kind })]
+		if e.protocol != 0 && (l.rule.protocol != e.protocol || l.rule.inverted&testProtocol != 0) {
+			return fmt.Errorf("-m %s needs -p %s in the rule", e.name, protocolName(e.protocol))
+		}
+		if e.check != nil {
+			if err := e.check(l, m); err != nil {
+				return err
+			}
+		}
+	}
+	if l.rule.kind == targetMark && !l.markGiven {
+		return errors.New("-j MARK needs --set-mark, --set-xmark, --and-mark, --or-mark or --xor-mark")
+	}
+	if many := len(l.src) > 1 || len(l.dst) > 1; many && l.rule.inverted&(testSource|testDest) != 0 {
+		return errors.New("! goes with one source and one destination address: jump to a chain that returns for each of them")
+	}
+	if l.src == nil {
+		l.src = []network{{}}
+	}
+	if l.dst == nil {
+		l.dst = []network{{}}
+	}
+	return nil
+}
+
+// only makes the rule one for a single family.
+func (l *line) only(family uint8, why string) error {
+	if l.rule.family != 0 && l.rule.family != family {
+		return fmt.Errorf("%s and %s belong to different families: write a rule for each", l.why, why)
+	}
+	l.rule.family, l.why = family, why
+	return nil
+}
+
+// loadMatch adds a match to the rule: command_match.
+func (l *line) loadMatch(e *extension) {
+	m := &match{kind: e.match, src: allPorts, dst: allPorts, codeHigh: 255}
+	l.matches = append(l.matches, m)
+	for i := range l.loaded {
+		if l.loaded[i].extension == e {
+			l.loaded[i].m = m
+			return
+		}
+	}
+	l.loaded = append(l.loaded, loaded{e, m})
+}
+
+// loadProtocol adds the match of the rule's -p, whose options may be given
+// without its -m: load_proto.
+func (l *line) loadProtocol() bool {
+	if l.implied || l.rule.protocol == 0 {
+		return false
+	}
+	for _, e := range matches {
+		if e.protocol == l.rule.protocol {
+			l.loadMatch(e)
+			l.implied = true
+			return true
+		}
+	}
+	return false
+}

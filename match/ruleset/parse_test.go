@@ -1,0 +1,170 @@
+package ruleset
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+
+	"recentfs/match/recent"
+)
+
+// TestFiles is about what stands around rules.
+func TestFiles(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"empty", "", "rules:1: no table"},
+		{"comments only", "# a\n\n  # b\n", "rules:4: no table"},
+		{"no commit", "*recent\n", "rules:2: the table has no end"},
+		{"commit only", "COMMIT\n", "rules:1: a rule outside of a table"},
+		{"other table", "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", "rules:1: table *filter is the kernel's"},
+		{"nameless table", "*\n", "rules:1: table * is the kernel's"},
+		{"rule before the table", "-A QUEUE0\n*recent\nCOMMIT\n", "rules:1: a rule outside of a table"},
+		{"table in a table", "*recent\n*recent\nCOMMIT\n", "rules:2: *recent inside of *recent"},
+		{"two tables", "*recent\nCOMMIT\n*recent\nCOMMIT\n", "rules:3: text behind COMMIT"},
+		{"DOS text", "*recent\r\nCOMMIT\r\n", `rules:1: character '\r'`},
+		{"NUL", "*recent\n-A\x00\nCOMMIT\n", "rules:2: character '\\x00'"},
+		{"chain without policy", "*recent\n:QUEUE0\nCOMMIT\n", "rules:2: a chain is declared as"},
+		{"chain with too much", "*recent\n:QUEUE0 ACCEPT [0:0] x\nCOMMIT\n", "rules:2: a chain is declared as"},
+		{"policy counters", "*recent\n:QUEUE0 ACCEPT [0]\nCOMMIT\n", `rules:2: counters "[0]"`},
+		{"policy of a user's chain", "*recent\n:a ACCEPT\nCOMMIT\n", "rules:2: chain a: only QUEUE chains have a policy"},
+		{"built-in chain without policy", "*recent\n:QUEUE0 -\nCOMMIT\n", `rules:2: policy "-" of chain QUEUE0: it is ACCEPT or DROP`},
+		{"other policy", "*recent\n:QUEUE0 REJECT\nCOMMIT\n", `rules:2: policy "REJECT"`},
+		{"queue too large", "*recent\n:QUEUE65536 ACCEPT\nCOMMIT\n", "rules:2: chain QUEUE65536: built-in chains are"},
+		{"leading zero", "*recent\n:QUEUE00 ACCEPT\nCOMMIT\n", "rules:2: chain QUEUE00: built-in chains are"},
+		{"range upside down", "*recent\n:QUEUE3-1 ACCEPT\nCOMMIT\n", "rules:2: chain QUEUE3-1: built-in chains are"},
+		{"range of one", "*recent\n:QUEUE3-3 ACCEPT\nCOMMIT\n", "rules:2: chain QUEUE3-3: built-in chains are"},
+		{"too many queues", "*recent\n:QUEUE0-1024 ACCEPT\nCOMMIT\n", "rules:2: chain QUEUE0-1024: a file has 1024 queues"},
+		{"overlap", "*recent\n:QUEUE0-3 ACCEPT\n:QUEUE2 DROP\nCOMMIT\n", "rules:3: chains QUEUE0-3 and QUEUE2 have queues in common"},
+		{"built-in chain twice", "*recent\n:QUEUE0 ACCEPT\n:QUEUE0 DROP\nCOMMIT\n", "rules:3: chain QUEUE0 is declared twice"},
+		{"chain twice", "*recent\n:a -\n-N a\nCOMMIT\n", "rules:3: chain a is declared twice"},
+		{"name too long", "*recent\n:abcdefghijklmnopqrstuvwxyz123 -\nCOMMIT\n", "rules:2: chain name"},
+		{"name with dash", "*recent\n:-a -\nCOMMIT\n", `rules:2: chain name "-a"`},
+		{"name with exclamation mark", "*recent\n:!a -\nCOMMIT\n", `rules:2: chain name "!a"`},
+		{"name of a target", "*recent\n:MARK -\nCOMMIT\n", "rules:2: chain name MARK is a target's"},
+		{"name with quote", "*recent\n:a\"b -\nCOMMIT\n", "rules:2: chain name"},
+		{"name with space", "*recent\n-N \"a b\"\nCOMMIT\n", "rules:2: chain name"},
+		{"-N of a built-in chain", "*recent\n-N QUEUE0\nCOMMIT\n", "rules:2: -N QUEUE0: built-in chains are declared as"},
+		{"-N with a rule", "*recent\n-N a -j DROP\nCOMMIT\n", "rules:2: -N stands alone"},
+		{"-P of a user's chain", "*recent\n:a -\n-P a DROP\nCOMMIT\n", "rules:3: -P a: only QUEUE chains"},
+		{"-P of nothing", "*recent\n-P QUEUE0 DROP\nCOMMIT\n", "rules:2: chain QUEUE0 is not declared: put :QUEUE0 ACCEPT [0:0] above"},
+		{"-P without policy", "*recent\n:QUEUE0 ACCEPT\n-P QUEUE0\nCOMMIT\n", "rules:3: -P needs a value"},
+		{"undeclared chain", "*recent\n-A a -j DROP\nCOMMIT\n", "rules:2: chain a is not declared: put :a - [0:0] above"},
+		{"undeclared queue", "*recent\n:QUEUE0-3 ACCEPT\n-A QUEUE1 -j DROP\nCOMMIT\n", "rules:3: chain QUEUE1 is not declared"},
+		{"no command", "*recent\n:QUEUE0 ACCEPT\n-p tcp\nCOMMIT\n", "rules:3: nothing to do"},
+		{"two commands", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -N a\nCOMMIT\n", "rules:3: -N and -A in one line"},
+		{"other command", "*recent\n:QUEUE0 ACCEPT\n-I QUEUE0 -j DROP\nCOMMIT\n", "rules:3: -I: a file has -A, -N and -P only"},
+		{"rule counters", "*recent\n:QUEUE0 ACCEPT\n[1 -A QUEUE0\nCOMMIT\n", "rules:3: counters at"},
+		{"jump to a later chain", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j a\n-N a\nCOMMIT\n", "rules:3: -j a: no chain of this name is declared above"},
+		{"loop of one", "*recent\n:a -\n-A a -j a\nCOMMIT\n", "rules:3: a packet would loop: chain a"},
+		{"loop", "*recent\n:QUEUE0 ACCEPT\n:a -\n:b -\n-A QUEUE0 -j a\n-A a -j b\n-A b -p tcp -j a\nCOMMIT\n", "rules:7: a packet would loop: chain a leads back to itself by the jump from b to a"},
+		{"loop by goto", "*recent\n:a -\n:b -\n-A a -g b\n-A b -g a\nCOMMIT\n", "rules:5: a packet would loop"},
+		{"own queue", "*recent\n:QUEUE0-3 ACCEPT\n:a -\n-A QUEUE0-3 -j a\n-A a -j NFQUEUE --queue-num 2\nCOMMIT\n", "rules:5: NFQUEUE --queue-num 2: a packet of chain QUEUE0-3 would come back"},
+		{"queues in a circle", "*recent\n:QUEUE0 ACCEPT\n:QUEUE1 ACCEPT\n-A QUEUE0 -j NFQUEUE --queue-num 1\n-A QUEUE1 -j NFQUEUE\nCOMMIT\n", "rules:5: NFQUEUE --queue-num 0: a packet of chain QUEUE0 would come back"},
+		{"repeat without mark", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j REPEAT\nCOMMIT\n", "rules:3: REPEAT would loop"},
+		{"mark behind repeat", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j REPEAT\n-A QUEUE0 -j MARK --set-mark 1\nCOMMIT\n", "rules:3: REPEAT would loop"},
+		{"one way without mark", "*recent\n:QUEUE0 ACCEPT\n:QUEUE1 ACCEPT\n:a -\n-A QUEUE0 -j MARK --set-mark 1\n-A QUEUE0 -j a\n-A QUEUE1 -j a\n-A a -j REPEAT\nCOMMIT\n", "rules:8: REPEAT would loop"},
+		{"mark only where goto leads", "*recent\n:QUEUE0 ACCEPT\n:a -\n-A QUEUE0 -p tcp -g a\n-A QUEUE0 -j REPEAT\n-A a -j MARK --set-mark 1\nCOMMIT\n", "rules:5: REPEAT would loop"},
+		{"too many addresses", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -s 1" + strings.Repeat(",1", 64) + " -d 1" + strings.Repeat(",1", 64) + "\nCOMMIT\n", "rules:3: 65 source and 65 destination addresses"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f, err := Parse("rules", []byte(c.text), classic)
+			if err == nil {
+				t.Fatalf("taken, and saved as\n%s", saved(t, f))
+			}
+			if !strings.HasPrefix(err.Error(), c.want) {
+				t.Errorf("refused with %q, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestTaken is about what may stand around rules, and the order of chains.
+func TestTaken(t *testing.T) {
+	for _, c := range []struct{ name, text, want string }{
+		{"nothing", "*recent\nCOMMIT", "*recent\nCOMMIT\n"},
+		{"comments and spaces", "# a\n\n\t*recent \n  # b\n :QUEUE0  ACCEPT\t[7:8] \n[3:4]  -A  QUEUE0\t-j DROP\n COMMIT \n\n# c",
+			"*recent\n:QUEUE0 ACCEPT [0:0]\n-A QUEUE0 -j DROP\nCOMMIT\n"},
+		{"new chains and policies", "*recent\n:QUEUE0 ACCEPT\n-N b\n--new-chain a\n-P QUEUE0 DROP\n-A b -j a\nCOMMIT\n",
+			"*recent\n:QUEUE0 DROP [0:0]\n:a - [0:0]\n:b - [0:0]\n-A b -j a\nCOMMIT\n"},
+		{"order", "*recent\n:b -\n:QUEUE10 ACCEPT\n:a -\n:QUEUE2-3 DROP\n:B -\n-A b -g a\n-A QUEUE10 -j b\n-A QUEUE2-3 -j B\n-A B -j a\nCOMMIT\n",
+			"*recent\n:QUEUE2-3 DROP [0:0]\n:QUEUE10 ACCEPT [0:0]\n:B - [0:0]\n:a - [0:0]\n:b - [0:0]\n-A QUEUE2-3 -j B\n-A QUEUE10 -j b\n-A B -j a\n-A b -g a\nCOMMIT\n"},
+		{"lists", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -s 1.2.3.4,5.0.0.0/8 -d 9.9.9.9,8.8.8.8\nCOMMIT\n",
+			"*recent\n:QUEUE0 ACCEPT [0:0]\n-A QUEUE0 -s 1.2.3.4/32 -d 9.9.9.9/32\n-A QUEUE0 -s 1.2.3.4/32 -d 8.8.8.8/32\n-A QUEUE0 -s 5.0.0.0/8 -d 9.9.9.9/32\n-A QUEUE0 -s 5.0.0.0/8 -d 8.8.8.8/32\nCOMMIT\n"},
+		{"chain of another queue", "*recent\n:QUEUE0 ACCEPT\n:QUEUE1 ACCEPT\n-A QUEUE0 -j NFQUEUE --queue-num 1\nCOMMIT\n",
+			"*recent\n:QUEUE0 ACCEPT [0:0]\n:QUEUE1 ACCEPT [0:0]\n-A QUEUE0 -j NFQUEUE --queue-num 1\nCOMMIT\n"},
+		{"mark in a chain before", "*recent\n:QUEUE0 ACCEPT\n:a -\n-A a -j MARK --set-mark 1\n-A QUEUE0 -j a\n-A QUEUE0 -j REPEAT\nCOMMIT\n",
+			"*recent\n:QUEUE0 ACCEPT [0:0]\n:a - [0:0]\n-A QUEUE0 -j a\n-A QUEUE0 -j REPEAT\n-A a -j MARK --set-xmark 0x1/0xffffffff\nCOMMIT\n"},
+		{"repeat where no packet comes", "*recent\n:a -\n-A a -j REPEAT\nCOMMIT\n", "*recent\n:a - [0:0]\n-A a -j REPEAT\nCOMMIT\n"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if got := saved(t, mustParse(t, c.text, classic)); got != c.want {
+				t.Errorf("saved as\n%s, want\n%s", got, c.want)
+			}
+		})
+	}
+}
+
+func TestMask(t *testing.T) {
+	rule := "-s 10.0.0.0/8 -m recent --set --name A --mask 255.255.0.0 --rsource"
+	f := mustParse(t, document(rule), modern)
+	if got := saved(t, f); !strings.Contains(got, rule) {
+		t.Errorf("saved as\n%s", got)
+	}
+	want := [16]byte{255, 255}
+	if got := f.chains[0].rules[0].matches[0].info.Mask; got != want {
+		t.Errorf("mask %v, want %v", got, want)
+	}
+	f = mustParse(t, document("-m recent --set --mask 255.255.255.255"), modern)
+	if got := f.chains[0].rules[0].matches[0].info.Mask; got != recent.AllOnes {
+		t.Errorf("mask %v, want all ones", got)
+	}
+}
+
+func TestServices(t *testing.T) {
+	all := parseServices([]byte("# names\nssh\t22/tcp\ndomain 53/udp nameserver # dns\nbroken\nbad x/tcp\nssh 99/tcp\n"))
+	for name, want := range map[string]uint16{"ssh/tcp": 22, "domain/udp": 53, "nameserver/udp": 53, "ssh/udp": 0, "bad/tcp": 0} {
+		if got := all[name]; got != want {
+			t.Errorf("%s is port %d, want %d", name, got, want)
+		}
+	}
+}
+
+// TestWholeFile compares all that is printed of a table with iptables-save.
+func TestWholeFile(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("making a network namespace needs root")
+	}
+	if _, err := exec.LookPath("iptables-legacy-restore"); err != nil {
+		t.Skip(err)
+	}
+	names := strings.NewReplacer("*filter", "*recent", "INPUT", "QUEUE0", "FORWARD", "QUEUE1", "OUTPUT", "QUEUE2")
+	text := `*filter
+:zone - [0:0]
+:INPUT DROP [0:0]
+:Zone - [0:0]
+:FORWARD ACCEPT [0:0]
+:alpha_2 - [0:0]
+:alpha-1 - [0:0]
+:OUTPUT ACCEPT [0:0]
+-A alpha-1 -s 192.0.2.0/24,198.51.100.1 -m recent --update --seconds 60 --name k -j RETURN
+-A zone -p tcp --dport 22 -m recent --set -g alpha-1
+-A INPUT -j Zone
+-A FORWARD -i eth+ -m comment --comment "to the zone" -j zone
+-A INPUT -j LOG --log-prefix "in: "
+-A Zone -j alpha_2
+COMMIT
+`
+	out, err := inNamespace(t, "iptables-legacy-restore && iptables-legacy-save -t filter", text)
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	var want strings.Builder
+	for line := range strings.Lines(out) {
+		if line[0] != '#' {
+			want.WriteString(names.Replace(line))
+		}
+	}
+	if got := saved(t, mustParse(t, names.Replace(text), classic)); got != want.String() {
+		t.Errorf("saved as\n%s, and by iptables as\n%s", got, want.String())
+	}
+}

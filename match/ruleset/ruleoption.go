@@ -1,0 +1,213 @@
+package ruleset
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"unicode"
+
+	"golang.org/x/sys/unix"
+)
+
+// ruleOptions are the options of iptables itself. Those that make no sense in
+// a file are here for what they do to abbreviations.
+var ruleOptions = []option{
+	{names: []string{"append"}, short: 'A', args: 1, read: readAppend},
+	{names: []string{"new-chain"}, short: 'N', args: 1, read: readNewChain},
+	{names: []string{"policy"}, short: 'P', args: 2, read: readPolicy},
+	{names: []string{"source", "src"}, short: 's', args: 1, invertible: true, read: readSource},
+	{names: []string{"destination", "dst"}, short: 'd', args: 1, invertible: true, read: readDest},
+	{names: []string{"protocol"}, short: 'p', args: 1, invertible: true, read: readProtocol},
+	{names: []string{"in-interface"}, short: 'i', args: 1, invertible: true, read: readIn},
+	{names: []string{"out-interface"}, short: 'o', args: 1, invertible: true, read: readOut},
+	{names: []string{"fragments"}, short: 'f', invertible: true, read: readFragments},
+	{names: []string{"match"}, short: 'm', args: 1, many: true, read: readMatch},
+	{names: []string{"jump"}, short: 'j', args: 1, read: readJump},
+	{names: []string{"goto"}, short: 'g', args: 1, read: readGoto},
+	{names: []string{"ipv4"}, short: '4', many: true, read: readIPv4},
+	{names: []string{"ipv6"}, short: '6', many: true, read: readIPv6},
+	{names: []string{"delete"}, short: 'D', read: refuseCommand},
+	{names: []string{"check"}, short: 'C', read: refuseCommand},
+	{names: []string{"insert"}, short: 'I', read: refuseCommand},
+	{names: []string{"replace"}, short: 'R', read: refuseCommand},
+	{names: []string{"list"}, short: 'L', read: refuseCommand},
+	{names: []string{"list-rules"}, short: 'S', read: refuseCommand},
+	{names: []string{"flush"}, short: 'F', read: refuseCommand},
+	{names: []string{"zero"}, short: 'Z', read: refuseCommand},
+	{names: []string{"delete-chain"}, short: 'X', read: refuseCommand},
+	{names: []string{"rename-chain"}, short: 'E', read: refuseCommand},
+	{names: []string{"table"}, short: 't', read: refuseOption},
+	{names: []string{"numeric"}, short: 'n', read: refuseOption},
+	{names: []string{"verbose"}, short: 'v', read: refuseOption},
+	{names: []string{"wait"}, short: 'w', read: refuseOption},
+	{names: []string{"wait-interval"}, short: 'W', read: refuseOption},
+	{names: []string{"exact"}, short: 'x', read: refuseOption},
+	{names: []string{"version"}, short: 'V', read: refuseOption},
+	{names: []string{"help"}, short: 'h', read: refuseOption},
+	{names: []string{"line-numbers"}, read: refuseOption},
+	{names: []string{"modprobe"}, short: 'M', read: refuseOption},
+	{names: []string{"set-counters"}, short: 'c', read: refuseOption},
+}
+
+func refuseCommand(_ *line, g *given) error {
+	return fmt.Errorf("%s: a file has -A, -N and -P only, write the rules in the order in which they are to stand", g.as)
+}
+
+func refuseOption(_ *line, g *given) error {
+	return fmt.Errorf("%s has no meaning in a file: leave it out", g.as)
+}
+
+func (l *line) setCommand(g *given, command byte) error {
+	if l.command != 0 {
+		return fmt.Errorf("%s and -%c in one line: put each on a line of its own", g.as, l.command)
+	}
+	l.command, l.chain = command, g.arg[0]
+	return nil
+}
+
+func readAppend(l *line, g *given) error   { return l.setCommand(g, 'A') }
+func readNewChain(l *line, g *given) error { return l.setCommand(g, 'N') }
+
+func readPolicy(l *line, g *given) error {
+	l.policy = g.arg[1]
+	return l.setCommand(g, 'P')
+}
+
+func readSource(l *line, g *given) (err error) {
+	l.src, err = l.readNetworks(g, testSource)
+	return err
+}
+
+func readDest(l *line, g *given) (err error) {
+	l.dst, err = l.readNetworks(g, testDest)
+	return err
+}
+
+func (l *line) readNetworks(g *given, t tests) ([]network, error) {
+	l.invert(g, t)
+	var all []network
+	for text := range strings.SplitSeq(g.arg[0], ",") {
+		n, family, err := parseNetwork(strings.TrimLeft(text, " \t"))
+		if err != nil {
+			return nil, fmt.Errorf("%s %w", g.as, err)
+		}
+		if err := l.only(family, g.as+" "+text); err != nil {
+			return nil, err
+		}
+		all = append(all, n)
+	}
+	return all, nil
+}
+
+// invert notes the ! of a condition.
+func (l *line) invert(g *given, t tests) {
+	if g.invert {
+		l.rule.inverted |= t
+	}
+}
+
+// readProtocol follows xtables_parse_protocol.
+func readProtocol(l *line, g *given) error {
+	n, ok := protocolNumber(strings.ToLower(g.arg[0]))
+	if !ok {
+		return fmt.Errorf("%s %q is no protocol that is known by name: give its number, 0 to 255", g.as, g.arg[0])
+	}
+	if n == 0 && g.invert {
+		return fmt.Errorf("! %s %s would never match: leave it out", g.as, g.arg[0])
+	}
+	l.rule.protocol = n
+	l.invert(g, testProtocol)
+	l.rule.test(testProtocol, n != 0)
+	return nil
+}
+
+func readIn(l *line, g *given) (err error) {
+	l.rule.in, err = l.readDevice(g, testIn)
+	return err
+}
+
+func readOut(l *line, g *given) (err error) {
+	l.rule.out, err = l.readDevice(g, testOut)
+	return err
+}
+
+// readDevice follows xtables_parse_interface.
+func (l *line) readDevice(g *given, t tests) (device, error) {
+	name := g.arg[0]
+	bad := func(c rune) bool { return unicode.IsSpace(c) || c == '/' || c == '"' }
+	switch {
+	case name == "" || len(name) >= unix.IFNAMSIZ || strings.IndexFunc(name, bad) >= 0:
+		return device{}, fmt.Errorf("%s %q is no device's name: those have 1 to %d characters, no space, quote or slash",
+			g.as, name, unix.IFNAMSIZ-1)
+	case name == "+" && g.invert:
+		return device{}, fmt.Errorf("! %s + would never match: leave it out", g.as)
+	}
+	var d device
+	d.name, d.prefix = strings.CutSuffix(name, "+")
+	l.invert(g, t)
+	l.rule.test(t, d.name != "")
+	return d, nil
+}
+
+func readFragments(l *line, g *given) error {
+	l.invert(g, testFragment)
+	l.rule.test(testFragment, true)
+	return l.only(unix.NFPROTO_IPV4, g.as)
+}
+
+func readIPv4(l *line, g *given) error { return l.only(unix.NFPROTO_IPV4, g.as) }
+func readIPv6(l *line, g *given) error { return l.only(unix.NFPROTO_IPV6, g.as) }
+
+func readMatch(l *line, g *given) error {
+	name := g.arg[0]
+	if name == "icmpv6" || name == "ipv6-icmp" {
+		name = "icmp6" // xtables_find_match
+	}
+	e := findExtension(matches, name)
+	if e == nil {
+		return fmt.Errorf("-m %s: only the kernel can match this: put it on the kernel's rule that queues", name)
+	}
+	l.loadMatch(e)
+	return nil
+}
+
+func readJump(l *line, g *given) error {
+	if e := findExtension(targets, g.arg[0]); e != nil {
+		if err := l.setTarget(e.target); err != nil {
+			return err
+		}
+		if e.target == targetLog {
+			l.logTarget()
+		}
+		l.loaded = append(l.loaded, loaded{e, nil})
+		return nil
+	}
+	return l.call(g, targetJump)
+}
+
+func readGoto(l *line, g *given) error { return l.call(g, targetGoto) }
+
+// call makes a chain the target.
+func (l *line) call(g *given, kind targetKind) error {
+	if err := l.setTarget(kind); err != nil {
+		return err
+	}
+	i, ok := l.byName[g.arg[0]]
+	if !ok {
+		return fmt.Errorf("%s %s: no chain of this name is declared above, and of targets there are %s; others belong on a rule of the kernel's",
+			g.as, g.arg[0], targetNames())
+	}
+	if l.file.chains[i].builtin {
+		return fmt.Errorf("%s %s: a built-in chain is entered by its queue only, use a chain of your own", g.as, g.arg[0])
+	}
+	l.rule.to = i
+	return nil
+}
+
+func (l *line) setTarget(kind targetKind) error {
+	if l.rule.kind != targetNone {
+		return errors.New("two targets: a rule has one -j or -g")
+	}
+	l.rule.kind = kind
+	return nil
+}

@@ -1,0 +1,175 @@
+// Package ruleset is the rules: iptables-save text becomes chains, and a chain
+// gives a packet its verdict.
+//
+// The table is "*recent", its built-in chains are QUEUE0, QUEUE1, ... or
+// ranges such as QUEUE0-3, one for each NFQUEUE number. Reading and printing
+// follow iptables 1.8.9 (iptables-restore, iptables-save and its extensions),
+// the walk through the chains follows ipt_do_table of
+// net/ipv4/netfilter/ip_tables.c. A rule stands for both families unless
+// something in it belongs to one: -4, -6, an address, ICMP, -f, a mask.
+//
+// Where the text differs from what iptables takes: a rule that could never
+// match and would lose that when it is printed is refused, as is a string that
+// the kernel would cut; host names are refused; a table's name that would not
+// read back is printed in quotes, --seconds without a sign; "!" may also stand
+// behind its option, as before iptables 1.4.3; and any loop between chains is
+// refused, not only one that packets can reach.
+package ruleset
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"recentfs/match/recent"
+)
+
+// tableName is the one table that a file holds.
+const tableName = "recent"
+
+// File is a set of rules as they were read. It does not change.
+type File struct {
+	name   string  // for errors
+	chains []chain // built-in ones by number, then the others by name
+	depth  int     // jumps that a packet can be inside of at once
+}
+
+// Parse reads rules. Every error reads "NAME:LINE: what and what to do about
+// it". It touches no table: the rules are checked against p so that Load can
+// fail for want of memory only.
+func Parse(name string, text []byte, p recent.Params) (*File, error) {
+	r := &reader{params: p, file: &File{name: name}, byName: make(map[string]int)}
+	n := 0
+	for text := range strings.Lines(string(text)) {
+		n++
+		if err := r.readLine(n, strings.TrimSuffix(text, "\n")); err != nil {
+			return nil, r.file.at(n, err)
+		}
+	}
+	if err := r.end(); err != nil {
+		return nil, r.file.at(n+1, err)
+	}
+	r.file.sort()
+	if line, err := r.file.check(); err != nil {
+		return nil, r.file.at(line, err)
+	}
+	return r.file, nil
+}
+
+// at says where in the file an error is.
+func (f *File) at(line int, err error) error {
+	return fmt.Errorf("%s:%d: %w", f.name, line, err)
+}
+
+// Queues are the NFQUEUE numbers that have a chain, ascending.
+func (f *File) Queues() []uint16 {
+	var all []uint16
+	for _, c := range f.chains {
+		for n := int(c.first); c.builtin && n <= int(c.last); n++ {
+			all = append(all, uint16(n))
+		}
+	}
+	return all
+}
+
+// reader reads a file line by line: ip46tables_restore_main.
+type reader struct {
+	params recent.Params
+	file   *File
+	byName map[string]int // index into file.chains
+	state  state
+}
+
+// state is where in the file the reader is.
+type state uint8
+
+const (
+	beforeTable state = iota
+	inTable
+	afterTable
+)
+
+func (r *reader) readLine(n int, text string) error {
+	if i := strings.IndexFunc(text, isControl); i >= 0 {
+		return fmt.Errorf("character %q: a line holds printable text, spaces and tabs, and ends with a newline alone", text[i])
+	}
+	text = strings.Trim(text, " \t")
+	switch {
+	case text == "" || text[0] == '#':
+		return nil
+	case r.state == afterTable:
+		return errors.New("text behind COMMIT: a file holds one table, leave the rest out")
+	case text[0] == '*':
+		return r.readTable(text[1:])
+	case r.state == beforeTable:
+		return fmt.Errorf("a rule outside of a table: begin the table with a line *%s", tableName)
+	case text == "COMMIT":
+		r.state = afterTable
+		return nil
+	case text[0] == ':':
+		return r.readChain(text[1:])
+	}
+	return r.readCommand(n, text)
+}
+
+// isControl finds what Trim and split do not expect in a line.
+func isControl(c rune) bool { return c < ' ' && c != '\t' }
+
+func (r *reader) readTable(name string) error {
+	if words := strings.Fields(name); len(words) > 0 {
+		name = words[0]
+	}
+	if r.state == inTable {
+		return fmt.Errorf("*%s inside of *%s: end the table with COMMIT", name, tableName)
+	}
+	if name != tableName {
+		return fmt.Errorf("table *%s is the kernel's: only *%s is read here, leave the others to iptables-restore", name, tableName)
+	}
+	r.state = inTable
+	return nil
+}
+
+func (r *reader) end() error {
+	switch r.state {
+	case beforeTable:
+		return fmt.Errorf("no table: the rules stand between a line *%s and a line COMMIT", tableName)
+	case inTable:
+		return errors.New("the table has no end: put a line COMMIT behind its last rule")
+	}
+	return nil
+}
+
+// readChain declares a chain: ":NAME POLICY [packets:bytes]". The counters are
+// checked and not kept, as by iptables-restore without -c.
+func (r *reader) readChain(text string) error {
+	word := strings.Fields(text)
+	if len(word) < 2 || len(word) > 3 {
+		return errors.New("a chain is declared as :QUEUE0 ACCEPT [0:0], or as :name - [0:0]")
+	}
+	if len(word) == 3 {
+		if rest, err := counters(word[2]); err != nil || rest != "" {
+			return fmt.Errorf("counters %q of chain %s: they read [packets:bytes]", word[2], word[0])
+		}
+	}
+	return r.declare(word[0], word[1])
+}
+
+// readCommand reads the line of a rule, or -N or -P.
+func (r *reader) readCommand(n int, text string) error {
+	if text[0] == '[' {
+		rest, err := counters(text)
+		if err != nil {
+			return err
+		}
+		text = rest
+	}
+	words, err := split(text)
+	if err != nil {
+		return err
+	}
+	l := &line{reader: r, words: words, seen: make(map[found]bool), rule: rule{line: n}}
+	if err := l.read(); err != nil {
+		return err
+	}
+	return l.carryOut()
+}

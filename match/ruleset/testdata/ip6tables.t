@@ -1,0 +1,27 @@
+# As iptables.t, put to ip6tables.
+-s ::1.2.3.4/128;=;OK
+-s ::ffff:1.2.3.4;-s ::ffff:1.2.3.4/128;OK
+-s 1::2:0:0:3/64;-s 1::/64;OK
+-s 2001:DB8:0:0:1:0:0:1;-s 2001:db8::1:0:0:1/128;OK
+-s 1:0:2:3:4:5:6:7;-s 1:0:2:3:4:5:6:7/128;OK
+-s 1:2::/ffff::ff00;-s 1::/ffff::ff00;OK
+-s ::1:2;-s ::0.1.0.2/128;OK
+-s ::2 -d ::/127;-s ::2/128 -d ::/127;OK
+! -d ::;! -d ::/128;OK
+-s ::/64;=;OK
+-6 -s 2001:db8::/32 -p tcp;-s 2001:db8::/32 -p tcp;OK
+-s 1::/129;no valid mask;FAIL
+-s 1:::2;is no address;FAIL
+-p ipv6-icmp;=;OK
+-p 58;-p ipv6-icmp;OK
+-p icmpv6 --icmpv6-type echo-request;-p ipv6-icmp -m icmp6 --icmpv6-type 128;OK
+-p ipv6-icmp -m icmpv6 --icmpv6-type 1/3;-p ipv6-icmp -m icmp6 --icmpv6-type 1/3;OK
+-p ipv6-icmp -m icmp6 ! --icmpv6-type 255;=;OK
+-p ipv6-icmp --icmpv6-type neighbor-solicitation;-p ipv6-icmp -m icmp6 --icmpv6-type 135;OK
+-m icmpv6;needs -p ipv6-icmp;FAIL
+-p ipv6-icmp -m icmp6;needs --icmpv6-type;FAIL
+-p ipv6-icmp -m icmp6 --icmpv6-type no-route --icmpv6-type packet-too-big;twice;FAIL
+-p ipv6-icmp -m recent --set;-p ipv6-icmp -m recent --set --name DEFAULT --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource;OK
+-s fe80::/10 -m recent --update --seconds 60 --name SSH -j DROP;-s fe80::/10 -m recent --update --seconds 60 --name SSH --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource -j DROP;OK
+-m recent --set --name DEFAULT --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rdest;=;OK
+-p tcp -m tcp --dport 22 -m recent --set --name DEFAULT --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource -j ACCEPT;=;OK

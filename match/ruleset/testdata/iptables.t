@@ -1,0 +1,199 @@
+# Cases in the style of iptables' extensions/*.t: "rule;what save prints;OK",
+# "=" being the rule itself, or "rule;part of the refusal;FAIL". Each of them
+# is also put to iptables, which prints or refuses the same.
+-s 127.0.0.1/32 -d 0.0.0.0/8 -j DROP;=;OK
+! -s 0.0.0.0 -j ACCEPT;! -s 0.0.0.0/32 -j ACCEPT;OK
+! -d 0.0.0.0/32 -j ACCEPT;=;OK
+-s 0.0.0.0/24 -j RETURN;=;OK
+-s 10;-s 10.0.0.0/32;OK
+-s 10.1;-s 10.1.0.0/32;OK
+-s 10/8;-s 10.0.0.0/8;OK
+-s 0x0a.012.3.4;-s 10.10.3.4/32;OK
+-s 10.11.12.13/9;-s 10.0.0.0/9;OK
+-s 10.11.12.13/31;-s 10.11.12.12/31;OK
+-s 10.11.12.13/255.128.0.0;-s 10.0.0.0/9;OK
+-s 10.11.12.13/255.0.255.0;-s 10.0.12.0/255.0.255.0;OK
+--source 1.2.3.4 --destination 5.6.7.8;-s 1.2.3.4/32 -d 5.6.7.8/32;OK
+--src 1.2.3.4 --dst 5.6.7.8;-s 1.2.3.4/32 -d 5.6.7.8/32;OK
+--sou 1.2.3.4;-s 1.2.3.4/32;OK
+--sr 1.2.3.4;-s 1.2.3.4/32;OK
+-s 1.2.3.4 -s 1.2.3.5;twice;FAIL
+-s 1.2.3;-s 1.2.3.0/32;OK
+-s 1.2.3.4.5;is no address;FAIL
+-s 1.2.3.256;is no address;FAIL
+-s 1.2.3.4/33;no valid mask;FAIL
+-s 1.2.3.4/;no valid mask;FAIL
+-i eth+ -o eth0;=;OK
+! -i eth0;=;OK
+! -o eth+;=;OK
+-i +;;OK
+--in-interface eth0 --out-interface eth1;-i eth0 -o eth1;OK
+-i thisinterfaceistoolong0;is no device's name;FAIL
+-p tcp -j ACCEPT;=;OK
+! -p udp -j ACCEPT;=;OK
+-p TCP;-p tcp;OK
+-p 6;-p tcp;OK
+-p 0x11;-p udp;OK
+-p 250;=;OK
+-p all;;OK
+-p 0;;OK
+-p gre;=;OK
+-p 2;-p igmp;OK
+-p ip;;OK
+-p 4;-p ipencap;OK
+-p 136;-p udplite;OK
+-p 139;-p hip;OK
+-p icmpv6;-p ipv6-icmp;OK
+--protocol tcp;-p tcp;OK
+--proto tcp;-p tcp;OK
+! -p all -j ACCEPT;would never match;FAIL
+-p nosuch;no protocol;FAIL
+-p 256;no protocol;FAIL
+-f;=;OK
+! -f;=;OK
+-j DROP;=;OK
+-j RETURN;=;OK
+-j user;=;OK
+-g user;=;OK
+--jump ACCEPT;-j ACCEPT;OK
+--goto user;-g user;OK
+-j ACCEPT -j DROP;twice;FAIL
+-j ACCEPT -g user;two targets;FAIL
+! -j DROP;cannot be inverted;FAIL
+-j nosuch;no chain of this name;FAIL
+foo;belongs to no option;FAIL
+-p tcp --dport 22 foo;belongs to no option;FAIL
+--nosuch;has this option;FAIL
+! ! -p tcp;two !;FAIL
+-p tcp !;nothing follows;FAIL
+-4 -p tcp -s 1.2.3.4;-s 1.2.3.4/32 -p tcp;OK
+-s 1.2.3.4,5.6.7.8 ! -d 1.2.3.4;one source and one destination;FAIL
+-p tcp -m tcp --sport 1;=;OK
+-p tcp -m tcp --dport 65535;=;OK
+-p tcp -m tcp --sport 1:1023;=;OK
+-p tcp -m tcp --sport 1024:;-p tcp -m tcp --sport 1024:65535;OK
+-p tcp -m tcp --dport :1023;-p tcp -m tcp --dport 0:1023;OK
+-p tcp -m tcp --dport :;-p tcp -m tcp;OK
+-p tcp -m tcp --dport 5:5;-p tcp -m tcp --dport 5;OK
+-p tcp -m tcp ! --sport 65535 --dport 1;=;OK
+-p tcp -m tcp --sport 65536;neither a number;FAIL
+-p tcp -m tcp --sport -1;neither a number;FAIL
+-p tcp -m tcp --sport 2:1;swap;FAIL
+-p tcp --dport 22;-p tcp -m tcp --dport 22;OK
+-p 6 --dport 22;-p tcp -m tcp --dport 22;OK
+-p tcp --dport ssh;-p tcp -m tcp --dport 22;OK
+-p tcp --dport 22 --dport 23;twice;FAIL
+-p tcp --destination-port=22;-p tcp -m tcp --dport 22;OK
+-p tcp -m tcp --syn;-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN;OK
+-p tcp ! --syn --dport 22;-p tcp -m tcp --dport 22 ! --tcp-flags FIN,SYN,RST,ACK SYN;OK
+-p tcp -m tcp --tcp-flags FIN,SYN,RST,PSH,ACK,URG RST;=;OK
+-p tcp -m tcp ! --tcp-flags FIN,SYN,RST,PSH,ACK,URG SYN;=;OK
+-p tcp -m tcp --tcp-flags ALL NONE;-p tcp -m tcp --tcp-flags FIN,SYN,RST,PSH,ACK,URG NONE;OK
+-p tcp -m tcp --tcp-flags syn,ack syn;-p tcp -m tcp --tcp-flags SYN,ACK SYN;OK
+-p tcp -m tcp --tcp-flags SYN FOO;no TCP flag;FAIL
+-p tcp -m tcp --tcp-flags SYN;needs a value;FAIL
+-p tcp --syn --tcp-flags SYN SYN;are one condition;FAIL
+-m tcp --dport 1;needs -p tcp;FAIL
+-p udp -m tcp --dport 1;needs -p tcp;FAIL
+-m tcp --dport 1 -p 6;-p tcp -m tcp --dport 1;OK
+-p tcp -m tcp;=;OK
+-p udp -m udp ! --sport 1 --dport 65535;=;OK
+-p udp --dport 53;-p udp -m udp --dport 53;OK
+-p udp --dport domain;-p udp -m udp --dport 53;OK
+-p udp -m udp --sport 1024:;-p udp -m udp --sport 1024:65535;OK
+-m udp --dport 1;needs -p udp;FAIL
+-p udp -m udp;=;OK
+-p sctp -m sctp --sport 1:65535;=;OK
+-p sctp --dport 0:65535;-p sctp -m sctp --dport 0:65535;OK
+-p sctp -m sctp ! --dport 7;=;OK
+-p tcp -m multiport --sports 53,1024:65535;=;OK
+-p udp -m multiport --ports 53,1024:65535;=;OK
+-p dccp -m multiport --dports 53,1024:65535;=;OK
+-p udplite -m multiport ! --dports 53;=;OK
+-p tcp -m multiport --dports ssh,http;-p tcp -m multiport --dports 22,80;OK
+-p tcp -m multiport --destination-ports 22,80;-p tcp -m multiport --dports 22,80;OK
+-p tcp -m multiport --ports 1,2,3,4,6,7,8,9,10,11,12,13,14,15;=;OK
+-p tcp -m multiport --ports 1,2,3,4,6,7,8,9,10,11,12,13,14,15,16,17;more than 15 ports;FAIL
+-p tcp -m multiport --sports 1024:65536;neither a number;FAIL
+-p tcp -m multiport --sports 22:22;larger one;FAIL
+-p tcp -m multiport --sports 1 --dports 2;takes one of;FAIL
+-p tcp -m multiport;needs --sports;FAIL
+-m multiport --dports 22 -p tcp;before it;FAIL
+! -p tcp -m multiport --dports 22;before it;FAIL
+-p icmp -m icmp --icmp-type any;=;OK
+-p icmp --icmp-type 255;-p icmp -m icmp --icmp-type any;OK
+-p icmp --icmp-type echo-request;-p icmp -m icmp --icmp-type 8;OK
+-p icmp --icmp-type ping;-p icmp -m icmp --icmp-type 8;OK
+-p icmp --icmp-type echo-req;-p icmp -m icmp --icmp-type 8;OK
+-p icmp -m icmp --icmp-type 8/0;=;OK
+-p icmp ! --icmp-type 3/1;-p icmp -m icmp ! --icmp-type 3/1;OK
+-p icmp --icmp-type host-unreachable;-p icmp -m icmp --icmp-type 3/1;OK
+-p icmp --icmp-type echo;may be;FAIL
+-p icmp --icmp-type nosuch;is no type;FAIL
+-p icmp --icmp-type 256;is no type;FAIL
+-p icmp -m icmp;needs --icmp-type;FAIL
+-m icmp --icmp-type 8;needs -p icmp;FAIL
+-m mark --mark 0xfeedcafe/0xfeedcafe;=;OK
+-m mark --mark 0x0;=;OK
+-m mark --mark 1;-m mark --mark 0x1;OK
+-m mark ! --mark 5/0;-m mark ! --mark 0x5/0x0;OK
+-m mark --mark 4294967295;-m mark --mark 0xffffffff;OK
+-m mark --mark 4294967296;numbers from 0;FAIL
+-m mark --mark -1;numbers from 0;FAIL
+-m mark;needs --mark;FAIL
+-m comment --comment foo;=;OK
+-m comment --comment "two words";=;OK
+-m comment --comment "";=;OK
+-m comment --comment it's;-m comment --comment "it\'s";OK
+-m comment --comment "a \"b\" \\c";=;OK
+-m comment --comment "-j";-m comment --comment -j;OK
+-m comment --comment !;-m comment --comment "!";OK
+-m comment --comment a.b;-m comment --comment "a.b";OK
+-m comment;needs --comment;FAIL
+-m comment --comment;needs a value;FAIL
+-m comment ! --comment x;cannot be inverted;FAIL
+-p tcp -m comment --comment foo -m tcp --dport 22;=;OK
+-m recent --set;-m recent --set --name DEFAULT --mask 255.255.255.255 --rsource;OK
+-m recent --rcheck --hitcount 8 --name foo --mask 255.255.255.255 --rsource;=;OK
+-m recent --update --rttl;-m recent --update --rttl --name DEFAULT --mask 255.255.255.255 --rsource;OK
+-m recent ! --remove --name a.b --rdest;-m recent ! --remove --name a.b --mask 255.255.255.255 --rdest;OK
+-m recent --rcheck --seconds 60 --reap --hitcount 4;-m recent --rcheck --seconds 60 --reap --hitcount 4 --name DEFAULT --mask 255.255.255.255 --rsource;OK
+-m recent --rcheck --seconds 0x10 --hitcount 010;-m recent --rcheck --seconds 16 --hitcount 8 --name DEFAULT --mask 255.255.255.255 --rsource;OK
+-m recent --rcheck --hitcount 0;-m recent --rcheck --name DEFAULT --mask 255.255.255.255 --rsource;OK
+-m recent --rcheck --rdest --rsource;-m recent --rcheck --name DEFAULT --mask 255.255.255.255 --rsource;OK
+-m recent --rc --hit 3;-m recent --rcheck --hitcount 3 --name DEFAULT --mask 255.255.255.255 --rsource;OK
+-m recent --rcheck --name foo --mask 255.255.255.255 --rsource -m recent --rcheck --hitcount 4 --name foo --mask 255.255.255.255 --rsource;=;OK
+-m recent --set -m recent --rcheck --name b -m tcp --dport 3 -p tcp --rttl;-p tcp -m recent --set --name DEFAULT --mask 255.255.255.255 --rsource -m recent --rcheck --rttl --name b --mask 255.255.255.255 --rsource -m tcp --dport 3;OK
+-m recent --name X --set -j ACCEPT -p tcp --dport 22;-p tcp -m recent --set --name X --mask 255.255.255.255 --rsource -m tcp --dport 22 -j ACCEPT;OK
+-m recent;exactly one of;FAIL
+-m recent --set --rttl;go with --rcheck or --update;FAIL
+-m recent --set --seconds 5;go with --rcheck or --update;FAIL
+-m recent --remove --hitcount 5;go with --rcheck or --update;FAIL
+-m recent --set --rcheck;exactly one of;FAIL
+-m recent --rcheck --rcheck;twice;FAIL
+-m recent --rcheck --seconds 0;from 1 to;FAIL
+-m recent --rcheck --seconds 4294967296;from 1 to;FAIL
+-m recent --rcheck --reap;needs --seconds;FAIL
+-m recent --rcheck ! --name x;cannot be inverted;FAIL
+-m recent --set --name "";name is empty;FAIL
+-m recent --se;it may be;FAIL
+-j MARK --set-xmark 0xfeedcafe/0xfeedcafe;=;OK
+-j MARK --set-mark 1;-j MARK --set-xmark 0x1/0xffffffff;OK
+-j MARK --set-mark 1/3;-j MARK --set-xmark 0x1/0x3;OK
+-j MARK --set-mark 5/3;-j MARK --set-xmark 0x5/0x7;OK
+-j MARK --set-xmark 0x0;-j MARK --set-xmark 0x0/0xffffffff;OK
+-j MARK --and-mark 1;-j MARK --set-xmark 0x0/0xfffffffe;OK
+-j MARK --or-mark 1;-j MARK --set-xmark 0x1/0x1;OK
+-j MARK --xor-mark 1;-j MARK --set-xmark 0x1/0x0;OK
+-j MARK --set-xmark 4294967296;numbers from 0;FAIL
+-j MARK;needs --set-mark;FAIL
+-j MARK --set-mark 1 --or-mark 2;takes one of;FAIL
+-j NFQUEUE;-j NFQUEUE --queue-num 0;OK
+-j NFQUEUE --queue-num 65535;=;OK
+-j NFQUEUE --queue-num 65536;from 0 to 65535;FAIL
+-j LOG;=;OK
+-j LOG --log-prefix "abc def: ";=;OK
+-j LOG --log-prefix abc --log-level debug;-j LOG --log-prefix abc --log-level 7;OK
+-j LOG --log-level warning;-j LOG;OK
+-j LOG --log-level 9;from 0 to 7;FAIL
+-j LOG --log-prefix "";1 to 29;FAIL

@@ -1,0 +1,62 @@
+# As iptables.t; here recentfs and iptables differ, or there is nothing to
+# compare. REPEAT is ours.
+-4;=;OK
+! -s 0/0;! -s 0.0.0.0/0;OK
+! -s ::/0;=;OK
+--source=1.2.3.4 --destination=5.6.7.8;-s 1.2.3.4/32 -d 5.6.7.8/32;OK
+-6 -p tcp -j DROP;=;OK
+-p tcp -m tcp --syn -m tcp ! --dport 22;-p tcp -m tcp --tcp-flags FIN,SYN,RST,ACK SYN -m tcp ! --dport 22;OK
+-4 -p tcp -m tcp --dport 22;=;OK
+-s 0.0.0.0/0;-4;OK
+-s ::/0 -j DROP;-6 -j DROP;OK
+-4 -p icmp;-p icmp;OK
+-6 ! -p icmp;=;OK
+-4 -m recent --set;-4 -m recent --set --name DEFAULT --mask 255.255.255.255 --rsource;OK
+-6 -m recent --set;-m recent --set --name DEFAULT --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource;OK
+-6 -m recent --set --mask 255.255.255.255;-m recent --set --name DEFAULT --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource;OK
+-m recent --set --name "a b";-m recent --set --name "a b" --mask 255.255.255.255 --rsource;OK
+-m recent --set --name a\b;-m recent --set --name a\b --mask 255.255.255.255 --rsource;OK
+-m recent --rcheck --seconds 4000000000;-m recent --rcheck --seconds 4000000000 --name DEFAULT --mask 255.255.255.255 --rsource;OK
+-p ! tcp -s ! 1.2.3.4 -i ! eth0;! -s 1.2.3.4/32 ! -i eth0 ! -p tcp;OK
+-p tcp --dport ! 22 --tcp-flags ! SYN,ACK SYN;-p tcp -m tcp ! --dport 22 ! --tcp-flags SYN,ACK SYN;OK
+-p icmp --icmp-type ! 8;-p icmp -m icmp ! --icmp-type 8;OK
+-m mark --mark ! 1;-m mark ! --mark 0x1;OK
+-p tcp -m multiport --dports ! 22;-p tcp -m multiport ! --dports 22;OK
+! -p ! tcp;before and behind;FAIL
+-4 -6;different families;FAIL
+-4 -s ::1;different families;FAIL
+-s 1.2.3.4 -d ::1;different families;FAIL
+-s 1.2.3.4,::1;different families;FAIL
+-6 -f;different families;FAIL
+-6 -p icmp;different families;FAIL
+-s 1.2.3.4 -p ipv6-icmp;different families;FAIL
+-4 -m recent --set --mask ffff::;different families;FAIL
+-s localhost;names are not looked up;FAIL
+! -i +;would never match;FAIL
+-i "a b";is no device's name;FAIL
+-p tcp ! --dport 0:65535;would never match;FAIL
+-p udp --dport 2:1;swap;FAIL
+-p tcp --tcp-flags NONE SYN;would never match;FAIL
+-p tcp --tcp-option 7;only the kernel can match;FAIL
+-p sctp --chunk-types any INIT;only the kernel can match;FAIL
+-p icmp --icmp-type 3/1:4;is no type;FAIL
+-m recent --set --mask 255.255.0.0;--compat modern;FAIL
+-m recent --rcheck --hitcount 21;raise ip_pkt_list_tot;FAIL
+-m recent --set --name a/b;no file can bear it;FAIL
+-m recent --set --name ..;no file can bear it;FAIL
+-m recent --set --mask 255.255;write the mask as an address;FAIL
+-m conntrack --ctstate NEW;-m conntrack: only the kernel can match this: put it on the kernel's rule that queues;FAIL
+-m limit --limit 1/s;only the kernel can match;FAIL
+-j REJECT;no chain of this name;FAIL
+-j REJECT --reject-with tcp-reset;no chain of this name;FAIL
+-j NFQUEUE --queue-num 1 --queue-bypass;a verdict can name a queue and no more;FAIL
+-j NFQUEUE --queue-balance 1:2;a verdict can name a queue and no more;FAIL
+-j LOG --log-uid;log in the kernel;FAIL
+-j LOG --log-prefix abcdefghijklmnopqrstuvwxyz1234;1 to 29;FAIL
+-j QUEUE0;entered by its queue only;FAIL
+-c 1 2;has no meaning in a file;FAIL
+-t recent;has no meaning in a file;FAIL
+-p tcp --syn=1;takes no value;FAIL
+-ptcp;has this option;FAIL
+-m comment --comment "open;a quote is not closed;FAIL
+-j REPEAT;would loop;FAIL

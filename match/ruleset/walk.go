@@ -1,0 +1,237 @@
+package ruleset
+
+import (
+	"strings"
+	"sync/atomic"
+
+	"recentfs/capture"
+	"recentfs/match/jiffies"
+)
+
+// Queue is one NFQUEUE number's way through the rules, with its own counters.
+// One goroutine at a time may use it, different queues may be used at once.
+type Queue struct {
+	set      *Set
+	number   uint16
+	start    int   // the chain's first rule, in set.rules
+	policy   int   // the rule behind its last
+	stack    []int // the jumps that the packet at hand is inside of
+	counters []counter
+
+	undecodable, unrepeated atomic.Uint64
+}
+
+// counter is struct xt_counters. Only the queue's goroutine adds to it.
+type counter struct{ packets, bytes atomic.Uint64 }
+
+func (c *counter) add(bytes uint32) {
+	c.packets.Store(c.packets.Load() + 1)
+	c.bytes.Store(c.bytes.Load() + uint64(bytes))
+}
+
+// Decide gives each packet its Verdict, and a new Mark with Marked where rules
+// change it. now is the time at which the packets are seen.
+func (q *Queue) Decide(batch []capture.Packet, now jiffies.Jiffies) {
+	for i := range batch {
+		p := &batch[i]
+		came := p.Mark
+		p.Verdict = q.walk(p, came, now)
+		p.Marked = p.Mark != came
+	}
+}
+
+// walk takes a packet through the chain: ipt_do_table. A packet whose headers
+// could not be decoded gets the policy, as does one that is to be queued again
+// with the mark that it came with: it would come back for ever.
+func (q *Queue) walk(p *capture.Packet, came uint32, now jiffies.Jiffies) capture.Verdict {
+	if p.Family == 0 {
+		q.undecodable.Add(1)
+		return q.policyOf(p)
+	}
+	rules, depth := q.set.rules, 0
+	for at := q.start; ; {
+		r := &rules[at]
+		if !r.head.meets(p) {
+			at++
+			continue
+		}
+		switch r.meetsAll(p, now) {
+		case hotdrop:
+			return capture.Drop
+		case no:
+			at++
+			continue
+		}
+		q.counters[at].add(p.Length)
+		switch r.kind {
+		case targetAccept:
+			return capture.Accept
+		case targetDrop:
+			return capture.Drop
+		case targetReturn:
+			if depth == 0 {
+				return q.policyOf(p)
+			}
+			depth--
+			at = q.stack[depth]
+			continue
+		case targetJump:
+			q.stack[depth] = at + 1
+			depth++
+			at = r.to
+			continue
+		case targetGoto:
+			at = r.to
+			continue
+		case targetMark:
+			p.Mark = p.Mark&^r.mask ^ r.mark // mark_tg
+		case targetRepeat:
+			if p.Mark == came {
+				q.unrepeated.Add(1)
+				return q.policyOf(p)
+			}
+			return capture.Repeat
+		case targetQueue:
+			return capture.ToQueue(r.queue)
+		case targetLog:
+			q.log(r.log, p, now)
+		}
+		at++
+	}
+}
+
+// policyOf counts and gives the chain's policy.
+func (q *Queue) policyOf(p *capture.Packet) capture.Verdict {
+	q.counters[q.policy].add(p.Length)
+	if q.set.rules[q.policy].kind == targetAccept {
+		return capture.Accept
+	}
+	return capture.Drop
+}
+
+// outcome is what a match says of a packet.
+type outcome uint8
+
+const (
+	no outcome = iota
+	yes
+	// hotdrop ends the walk with DROP: the packet is too broken to be asked.
+	hotdrop
+)
+
+func when(matched bool) outcome {
+	if matched {
+		return yes
+	}
+	return no
+}
+
+// meetsAll asks the rule's matches, in the order in which they are written, up
+// to the first that does not match.
+func (r *rule) meetsAll(p *capture.Packet, now jiffies.Jiffies) outcome {
+	for i := range r.matches {
+		if m := r.matches[i].meets(p, now); m != yes {
+			return m
+		}
+	}
+	return yes
+}
+
+// meets follows ip_packet_match and ip6_packet_match.
+func (h *head) meets(p *capture.Packet) bool {
+	if h.family != 0 && h.family != p.Family {
+		return false
+	}
+	switch {
+	case h.asked == 0:
+		return true
+	case h.asks(testProtocol) && h.protocol == p.Protocol == h.not(testProtocol),
+		h.asks(testSource) && h.src.contains(&p.Src) == h.not(testSource),
+		h.asks(testDest) && h.dst.contains(&p.Dst) == h.not(testDest),
+		h.asks(testIn) && h.in.is(p.In) == h.not(testIn),
+		h.asks(testOut) && h.out.is(p.Out) == h.not(testOut),
+		h.asks(testFragment) && (p.FragmentOffset != 0) == h.not(testFragment):
+		return false
+	}
+	return true
+}
+
+// asks reports whether a condition is there.
+func (h *head) asks(t tests) bool { return h.asked&t != 0 }
+
+// not reports whether a condition is inverted: NF_INVF.
+func (h *head) not(t tests) bool { return h.inverted&t != 0 }
+
+// is follows ifname_compare.
+func (d *device) is(name string) bool {
+	if d.prefix {
+		return strings.HasPrefix(name, d.name)
+	}
+	return name == d.name
+}
+
+func (m *match) meets(p *capture.Packet, now jiffies.Jiffies) outcome {
+	switch m.kind {
+	case matchRecent:
+		return when(m.recent.Match(now, p.Family, &p.Src, &p.Dst, p.TTL, p.Leaving()))
+	case matchMark: // mark_mt
+		return when((p.Mark&m.mask == m.mark) != (m.inverted != 0))
+	case matchComment: // comment_mt
+		return yes
+	}
+	return m.meetsTransport(p)
+}
+
+// meetsTransport is for the matches that look at the transport header, which
+// only the first fragment has. A first fragment too short to have one is
+// dropped; for multiport, too, that means the whole header, where
+// multiport_mt is content with the ports.
+func (m *match) meetsTransport(p *capture.Packet) outcome {
+	if p.FragmentOffset != 0 {
+		// tcp_mt: an offset of 8 bytes would overwrite the flags.
+		if m.kind == matchTCP && p.FragmentOffset == 1 {
+			return hotdrop
+		}
+		return no
+	}
+	if !p.Transport {
+		return hotdrop
+	}
+	switch m.kind {
+	case matchMultiport:
+		return when(m.multi.contains(p) != (m.inverted != 0))
+	case matchICMP, matchICMP6:
+		return when(m.isType(p) != (m.inverted != 0))
+	}
+	return when(m.meetsPorts(p))
+}
+
+// meetsPorts follows tcp_mt, udp_mt and sctp_mt.
+func (m *match) meetsPorts(p *capture.Packet) bool {
+	switch {
+	case m.asked&sourcePorts != 0 && m.src.contains(p.SrcPort) == (m.inverted&sourcePorts != 0),
+		m.asked&destPorts != 0 && m.dst.contains(p.DstPort) == (m.inverted&destPorts != 0),
+		m.asked&tcpFlags != 0 && (p.TCPFlags&m.flagMask == m.flagComp) == (m.inverted&tcpFlags != 0):
+		return false
+	}
+	return true
+}
+
+// contains follows ports_match_v1.
+func (m *multiport) contains(p *capture.Packet) bool {
+	for _, r := range m.list {
+		if m.of&sourcePorts != 0 && r.contains(p.SrcPort) || m.of&destPorts != 0 && r.contains(p.DstPort) {
+			return true
+		}
+	}
+	return false
+}
+
+// isType follows icmp_type_code_match and icmp6_type_code_match; only the
+// former knows a type for any.
+func (m *match) isType(p *capture.Packet) bool {
+	if m.kind == matchICMP && m.icmpType == anyICMP {
+		return true
+	}
+	return p.ICMPType == m.icmpType && m.codeLow <= p.ICMPCode && p.ICMPCode <= m.codeHigh
+}
