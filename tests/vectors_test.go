@@ -150,7 +150,9 @@ func (m *module) do(t *testing.T, v *vector) any {
 		return "ok"
 	case "packet":
 		family, src, dst := address(t, v)
-		if m.rules[v.Rule].Match(m.clock.Now(), family, &src, &dst, v.TTL, v.Out && !v.Socket) {
+		var b recent.Batch
+		defer b.End()
+		if m.rules[v.Rule].Match(&b, m.clock.Now(), family, &src, &dst, v.TTL, v.Out && !v.Socket) {
 			return "match"
 		}
 		return "nomatch"

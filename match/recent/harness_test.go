@@ -54,7 +54,14 @@ func (w *world) arrives(r *Rule, src string, ttl uint8) bool { return w.packet(r
 
 func (w *world) packet(r *Rule, src string, ttl uint8, leaving bool) bool {
 	family, a := bytesOf(src)
-	return r.Match(w.clock.Now(), family, &a, &a, ttl, leaving)
+	return once(r, w.clock.Now(), family, &a, &a, ttl, leaving)
+}
+
+// once puts one packet past one rule.
+func once(r *Rule, now jiffies.Jiffies, family uint8, src, dst *[16]byte, ttl uint8, leaving bool) bool {
+	var b Batch
+	defer b.End()
+	return r.Match(&b, now, family, src, dst, ttl, leaving)
 }
 
 func bytesOf(s string) (family uint8, b [16]byte) {

@@ -136,7 +136,7 @@ func TestSide(t *testing.T) {
 	dest := w.rule(Info{CheckSet: Set, Side: Dest})
 	_, src := bytesOf("192.0.2.1")
 	family, dst := bytesOf("192.0.2.2")
-	dest.Match(1000, family, &src, &dst, 64, false)
+	once(dest, 1000, family, &src, &dst, 64, false)
 	w.want("t", "src=192.0.2.2 ttl: 64 last_seen: 1000 oldest_pkt: 1 1000")
 }
 
@@ -257,8 +257,10 @@ func TestMatchDoesNotAllocate(t *testing.T) {
 	allocs := testing.AllocsPerRun(1000, func() {
 		a[0]++ // more addresses than the table holds: evictions too
 		now++
-		if !update.Match(now, unix.NFPROTO_IPV4, &a, &a, 64, false) {
-			set.Match(now, unix.NFPROTO_IPV4, &a, &a, 64, false)
+		var b Batch
+		defer b.End()
+		if !update.Match(&b, now, unix.NFPROTO_IPV4, &a, &a, 64, false) {
+			set.Match(&b, now, unix.NFPROTO_IPV4, &a, &a, 64, false)
 		}
 	})
 	if allocs != 0 {

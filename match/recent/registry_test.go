@@ -184,7 +184,7 @@ func TestReleasedMemoryIsNotTouched(t *testing.T) {
 	_, a := bytesOf("192.0.2.1")
 	for _, set := range []Flags{Check, Update, Remove, Set} {
 		r := &Rule{info: Info{CheckSet: set}, table: table}
-		if r.Match(0, unix.NFPROTO_IPV4, &a, &a, 64, false) {
+		if once(r, 0, unix.NFPROTO_IPV4, &a, &a, 64, false) {
 			t.Errorf("flags %#x match in a table that is gone", set)
 		}
 	}

@@ -102,6 +102,20 @@ type Rule struct {
 	window jiffies.Jiffies // info.Seconds in jiffies, a 32-bit product
 }
 
+// Batch lets the packets that are decided together, and the rules that each of
+// them meets, share one hold of a table's lock. It holds one lock at most, so
+// that tables need no order among each other. The zero Batch holds none.
+type Batch struct{ held *Table }
+
+// End gives the lock back. Whoever passes a Batch to Match calls it before
+// anything that may wait.
+func (b *Batch) End() {
+	if b.held != nil {
+		b.held.mu.Unlock()
+		b.held = nil
+	}
+}
+
 // Match tells whether the rule matches a packet, and does to the table what
 // the rule does to it: recent_mt.
 //
@@ -112,20 +126,21 @@ type Rule struct {
 //
 // The kernel drops a packet for which there is no memory (hotdrop); here a
 // table has its memory from the start.
-func (r *Rule) Match(now jiffies.Jiffies, family uint8, src, dst *[16]byte, ttl uint8, leaving bool) bool {
+func (r *Rule) Match(b *Batch, now jiffies.Jiffies, family uint8, src, dst *[16]byte, ttl uint8, leaving bool) bool {
 	if r.info.Side == Dest {
 		src = dst
 	}
-	a := loadAddr(src)
 	// Use the TTL as seen before forwarding; 255 wraps to 0, which any matches.
 	if leaving {
 		ttl++
 	}
 	t := r.table
-	t.mu.Lock()
-	matched := r.match(t, now, family, a.and(t.mask), ttl)
-	t.mu.Unlock()
-	return matched
+	if b.held != t {
+		b.End()
+		t.mu.Lock()
+		b.held = t
+	}
+	return r.match(t, now, family, loadAddr(src).and(t.mask), ttl)
 }
 
 // match is the part of recent_mt under recent_lock. t.mu is held.

@@ -6,6 +6,7 @@ import (
 
 	"recentfs/capture"
 	"recentfs/match/jiffies"
+	"recentfs/match/recent"
 )
 
 // Queue is one NFQUEUE number's way through the rules, with its own counters.
@@ -32,18 +33,20 @@ func (c *counter) add(bytes uint32) {
 // Decide gives each packet its Verdict, and a new Mark with Marked where rules
 // change it. now is the time at which the packets are seen.
 func (q *Queue) Decide(batch []capture.Packet, now jiffies.Jiffies) {
+	var b recent.Batch
 	for i := range batch {
 		p := &batch[i]
 		came := p.Mark
-		p.Verdict = q.walk(p, came, now)
+		p.Verdict = q.walk(p, &b, came, now)
 		p.Marked = p.Mark != came
 	}
+	b.End()
 }
 
 // walk takes a packet through the chain: ipt_do_table. A packet whose headers
 // could not be decoded gets the policy, as does one that is to be queued again
 // with the mark that it came with: it would come back for ever.
-func (q *Queue) walk(p *capture.Packet, came uint32, now jiffies.Jiffies) capture.Verdict {
+func (q *Queue) walk(p *capture.Packet, b *recent.Batch, came uint32, now jiffies.Jiffies) capture.Verdict {
 	if p.Family == 0 {
 		q.undecodable.Add(1)
 		return q.policyOf(p)
@@ -55,7 +58,7 @@ func (q *Queue) walk(p *capture.Packet, came uint32, now jiffies.Jiffies) captur
 			at++
 			continue
 		}
-		switch r.meetsAll(p, now) {
+		switch r.meetsAll(p, b, now) {
 		case hotdrop:
 			return capture.Drop
 		case no:
@@ -128,9 +131,9 @@ func when(matched bool) outcome {
 
 // meetsAll asks the rule's matches, in the order in which they are written, up
 // to the first that does not match.
-func (r *rule) meetsAll(p *capture.Packet, now jiffies.Jiffies) outcome {
+func (r *rule) meetsAll(p *capture.Packet, b *recent.Batch, now jiffies.Jiffies) outcome {
 	for i := range r.matches {
-		if m := r.matches[i].meets(p, now); m != yes {
+		if m := r.matches[i].meets(p, b, now); m != yes {
 			return m
 		}
 	}
@@ -170,10 +173,10 @@ func (d *device) is(name string) bool {
 	return name == d.name
 }
 
-func (m *match) meets(p *capture.Packet, now jiffies.Jiffies) outcome {
+func (m *match) meets(p *capture.Packet, b *recent.Batch, now jiffies.Jiffies) outcome {
 	switch m.kind {
 	case matchRecent:
-		return when(m.recent.Match(now, p.Family, &p.Src, &p.Dst, p.TTL, p.Leaving()))
+		return when(m.recent.Match(b, now, p.Family, &p.Src, &p.Dst, p.TTL, p.Leaving()))
 	case matchMark: // mark_mt
 		return when((p.Mark&m.mask == m.mark) != (m.inverted != 0))
 	case matchComment: // comment_mt

@@ -229,7 +229,9 @@ func TestMeets(t *testing.T) {
 			r := &b.rules[0]
 			got := no
 			if r.head.meets(&c.packet) {
-				got = r.meetsAll(&c.packet, b.clock.Now())
+				var hold recent.Batch
+				got = r.meetsAll(&c.packet, &hold, b.clock.Now())
+				hold.End()
 			}
 			if got != c.want {
 				t.Errorf("%+v: outcome %d, want %d", c.packet.Header, got, c.want)
