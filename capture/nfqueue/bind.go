@@ -1,0 +1,158 @@
+package nfqueue
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	nfq "github.com/florianl/go-nfqueue/v2"
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// Of include/uapi/linux/netfilter/nfnetlink_queue.h, what go-nfqueue does not
+// export.
+const (
+	msgPacket  = unix.NFNL_SUBSYS_QUEUE << 8
+	msgVerdict = unix.NFNL_SUBSYS_QUEUE<<8 | 1
+	msgConfig  = unix.NFNL_SUBSYS_QUEUE<<8 | 2
+
+	cfgCmd         = 1 // NFQA_CFG_CMD: struct nfqnl_msg_config_cmd
+	cfgParams      = 2 // NFQA_CFG_PARAMS: struct nfqnl_msg_config_params
+	cfgQueueMaxLen = 3
+	cfgMask        = 4
+	cfgFlags       = 5
+
+	cmdBind   = 1
+	cmdUnbind = 2
+	cmdPFBind = 3
+)
+
+// bind makes the queue and sets it up in one message, so that it never holds a
+// packet in another mode: nfqnl_recv_config.
+//
+// Fail-open stays off: a packet that finds the queue full is dropped, since no
+// rule has said that it may pass. Large segments come whole (GSO), since only
+// headers matter, and UID_GID shows which packets have a socket.
+func bind(con *netlink.Conn, c Config) error {
+	// The obsolete PF_BIND does nothing but ask for the capability and for the
+	// module, and so keeps their errors apart from those of a queue taken,
+	// which is EPERM as well.
+	err := configure(con, c.Number, command(cmdPFBind))
+	if err != nil {
+		return explainOpen(err)
+	}
+	flags := be32(nfq.NfQaCfgFlagGSO | nfq.NfQaCfgFlagUIDGid)
+	err = configure(con, c.Number,
+		command(cmdBind),
+		netlink.Attribute{Type: cfgParams, Data: append(be32(copyRange), nfq.NfQnlCopyPacket)},
+		netlink.Attribute{Type: cfgQueueMaxLen, Data: be32(maxLength)},
+		netlink.Attribute{Type: cfgMask, Data: flags},
+		netlink.Attribute{Type: cfgFlags, Data: flags},
+	)
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
+		return fmt.Errorf("taken%s: stop that program or use another queue number", holder(c))
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("this kernel's nfnetlink_queue does not tell a packet's socket (NFQA_CFG_F_UID_GID): Linux 4.0 or later is needed")
+	case err != nil:
+		return fmt.Errorf("bind: %w", err)
+	}
+	return nil
+}
+
+// explainOpen adds the next step to an error of the first steps.
+func explainOpen(err error) error {
+	switch {
+	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
+		return fmt.Errorf("no permission: CAP_NET_ADMIN in the network namespace is needed, run as root: %w", err)
+	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EINVAL):
+		return fmt.Errorf("this kernel has no nfnetlink_queue: modprobe nfnetlink_queue, or use a kernel with CONFIG_NETFILTER_NETLINK_QUEUE: %w", err)
+	}
+	return fmt.Errorf("open: %w", err)
+}
+
+// configure sends one NFQNL_MSG_CONFIG and waits for its acknowledgement.
+func configure(con *netlink.Conn, number uint16, attrs ...netlink.Attribute) error {
+	body, err := netlink.MarshalAttributes(attrs)
+	if err != nil {
+		return err
+	}
+	_, err = con.Execute(netlink.Message{
+		Header: netlink.Header{Type: msgConfig, Flags: netlink.Request | netlink.Acknowledge},
+		Data:   append(appendGenmsg(nil, number), body...),
+	})
+	return err
+}
+
+func command(cmd byte) netlink.Attribute {
+	return netlink.Attribute{Type: cfgCmd, Data: []byte{cmd, 0, 0, unix.AF_INET}}
+}
+
+func be32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
+
+// takeOver duplicates the connection's descriptor and makes it block. The
+// connection itself is closed afterwards: Go's poller would otherwise wake a
+// thread for each message besides the one that waits in the kernel.
+func takeOver(con *netlink.Conn) (int, error) {
+	raw, err := con.SyscallConn()
+	if err != nil {
+		return -1, err
+	}
+	dup := -1
+	var dupErr error
+	if err := raw.Control(func(fd uintptr) {
+		dup, dupErr = unix.FcntlInt(fd, unix.F_DUPFD_CLOEXEC, 0)
+	}); err != nil {
+		return -1, err
+	}
+	if dupErr != nil {
+		return -1, fmt.Errorf("dup: %w", dupErr)
+	}
+	if err := unix.SetNonblock(dup, false); err != nil {
+		unix.Close(dup)
+		return -1, fmt.Errorf("make the socket block: %w", err)
+	}
+	return dup, nil
+}
+
+// prepare sets the options of the queue's socket, and its large buffer.
+//
+// After a full buffer netlink holds back everything until the socket has been
+// read empty, and reports it; NETLINK_NO_ENOBUFS loses only what finds no room
+// (netlink_overrun). The kernel counts either as the queue's user_dropped.
+func prepare(fd int) error {
+	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
+		return fmt.Errorf("setsockopt(NETLINK_NO_ENOBUFS): %w", err)
+	}
+	// In a user namespace only SO_RCVBUF is allowed, up to rmem_max.
+	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
+	if errors.Is(err, unix.EPERM) {
+		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
+	}
+	if err != nil {
+		return fmt.Errorf("setsockopt(SO_RCVBUF): %w", err)
+	}
+	return nil
+}
+
+// holder names who holds the queue, as far as the kernel tells: a port id,
+// which is the process id for the first netlink socket of a process.
+func holder(c Config) string {
+	f, err := openList(c.NetNS)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	k, ok := findQueue(f, c.Number)
+	if !ok {
+		return ""
+	}
+	comm, err := os.ReadFile(fmt.Sprintf("/proc/%d/comm", k.portid))
+	if err != nil {
+		return fmt.Sprintf(" by netlink port %d", k.portid)
+	}
+	return fmt.Sprintf(" by process %d (%s)", k.portid, strings.TrimSpace(string(comm)))
+}

@@ -1,0 +1,286 @@
+package nfqueue
+
+import (
+	"errors"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"recentfs/capture"
+)
+
+// TestTaken opens a queue twice.
+func TestTaken(t *testing.T) {
+	ns := newNamespace(t)
+	serve(t, ns, 3, func([]capture.Packet) {})
+	_, err := Open(Config{Number: 3, NetNS: ns.fd()})
+	if err == nil || !strings.HasPrefix(err.Error(), "queue 3: taken by ") || !strings.Contains(err.Error(), "another queue number") {
+		t.Fatalf("error %v", err)
+	}
+	serve(t, ns, 4, func([]capture.Packet) {})
+}
+
+// TestNoPermission opens a queue on a thread that has no capabilities.
+func TestNoPermission(t *testing.T) {
+	ns := newNamespace(t)
+	ns.do(t, func() error {
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var none [2]unix.CapUserData
+		if err := unix.Capset(&header, &none[0]); err != nil {
+			return os.NewSyscallError("capset", err)
+		}
+		q, err := Open(Config{Number: 3})
+		if err == nil {
+			q.Close()
+		}
+		if !errors.Is(err, unix.EPERM) || !strings.HasPrefix(err.Error(), "queue 3: no permission: CAP_NET_ADMIN") {
+			t.Errorf("error %v", err)
+		}
+		return nil
+	})
+}
+
+// TestNoNamespace opens a queue in what is no network namespace.
+func TestNoNamespace(t *testing.T) {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	if _, err := Open(Config{Number: 3, NetNS: int(null.Fd())}); err == nil || !strings.HasPrefix(err.Error(), "queue 3: ") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// flood sends datagrams to a port of the loopback device until stop is closed.
+func flood(t testing.TB, ns *namespace, stop <-chan struct{}) (wait func()) {
+	c := ns.listen(t, "127.0.0.1:0")
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		to := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: sentinel}
+		for range 200000 {
+			select {
+			case <-stop:
+				return
+			default:
+				c.WriteTo([]byte("flood"), to) // refused where the queue drops it
+			}
+		}
+	})
+	return wg.Wait
+}
+
+// TestCloseDuringTraffic closes a queue whose packets keep coming, and then
+// opens it again: all of it must have been given up.
+func TestCloseDuringTraffic(t *testing.T) {
+	ns := newNamespace(t)
+	ns.run(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 0")
+	stop := make(chan struct{})
+	wait := flood(t, ns, stop)
+	defer wait()
+	defer close(stop)
+	open := -1
+	for range 20 {
+		if n := descriptors(t); open < 0 {
+			open = n
+		} else if n != open {
+			t.Fatalf("%d descriptors are open, before the first queue it was %d", n, open)
+		}
+		q, err := Open(Config{NetNS: ns.fd()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		some, done := make(chan struct{}), make(chan error, 1)
+		var once sync.Once
+		go func() {
+			done <- q.Run(func(batch []capture.Packet) {
+				for i := range batch {
+					batch[i].Verdict = capture.Accept
+				}
+				once.Do(func() { close(some) })
+			})
+		}()
+		<-some
+		if err := q.Close(); err != nil {
+			t.Fatal(err)
+		}
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+		case <-time.After(5 * time.Second):
+			t.Fatal("Run did not return")
+		}
+		if err := q.Close(); err != nil {
+			t.Fatalf("second Close: %v", err)
+		}
+	}
+}
+
+// descriptors counts the process's open descriptors.
+func descriptors(t *testing.T) int {
+	t.Helper()
+	all, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return len(all)
+}
+
+// TestCloseIdle closes queues that no packet ever came by, running or not.
+func TestCloseIdle(t *testing.T) {
+	ns := newNamespace(t)
+	q, err := Open(Config{NetNS: ns.fd()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := q.Run(nil); err != nil {
+		t.Fatalf("Run after Close: %v", err)
+	}
+	serve(t, ns, 0, func([]capture.Packet) {})
+}
+
+// TestCloseAtOnce opens and closes queues as fast as it goes, on one processor
+// and on two: in whatever state Close finds the thread that waits for notices
+// of devices, and however many of those wait, it must end.
+func TestCloseAtOnce(t *testing.T) {
+	n := newNetwork(t)
+	change := func(devices int) {
+		for range devices {
+			n.here.run(t, "ip link set v0 down")
+			n.here.run(t, "ip link set v0 up")
+		}
+	}
+	for _, c := range []struct {
+		name       string
+		processors int
+		rounds     int
+		before     func(*Queue)
+	}{
+		{"one processor", 1, 300, func(*Queue) {}},
+		{"one processor, later", 1, 300, func(*Queue) { runtime.Gosched() }},
+		{"two processors", 2, 300, func(*Queue) {}},
+		{"two processors, later", 2, 300, func(*Queue) { runtime.Gosched() }},
+		{"garbage collection", 2, 50, func(*Queue) { runtime.GC() }},
+		{"notices", 2, 3, func(*Queue) { change(1) }},
+		{"more notices than fit", 2, 3, func(q *Queue) {
+			if err := unix.SetsockoptInt(q.names.notices, unix.SOL_SOCKET, unix.SO_RCVBUF, 0); err != nil {
+				t.Error(err)
+			}
+			change(3)
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(c.processors))
+			for i := range c.rounds {
+				q, err := Open(Config{Number: 3, NetNS: n.here.fd()})
+				if err != nil {
+					t.Fatal(err)
+				}
+				ran, closed := make(chan error, 1), make(chan error, 1)
+				go func() { ran <- q.Run(func([]capture.Packet) {}) }()
+				c.before(q)
+				go func() { closed <- q.Close() }()
+				for what, end := range map[string]chan error{"Run": ran, "Close": closed} {
+					select {
+					case err := <-end:
+						if err != nil {
+							t.Fatalf("round %d: %s: %v", i, what, err)
+						}
+					case <-time.After(20 * time.Second):
+						t.Fatalf("round %d: %s does not return", i, what)
+					}
+				}
+				if q.names.blind.Load() {
+					t.Fatalf("round %d: the watch ended before Close", i)
+				}
+			}
+		})
+	}
+}
+
+// TestOverflow fills the socket's buffer while decide stands still, and then
+// the queue. It must count what was lost and serve all that was not.
+func TestOverflow(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		option int // NETLINK_NO_ENOBUFS
+		buffer int // of the socket, in bytes, 0 for as it is
+	}{
+		{"socket full", 1, 4096},
+		{"socket full and reported", 0, 4096},
+		{"queue full", 1, 0},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			n := newNetwork(t)
+			n.here.run(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 7")
+			stand, resume := make(chan struct{}), make(chan struct{})
+			var once sync.Once
+			q, err := Open(Config{Number: 7, NetNS: n.here.fd()})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := unix.SetsockoptInt(q.fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, c.option); err != nil {
+				t.Fatal(err)
+			}
+			if c.buffer > 0 {
+				if err := unix.SetsockoptInt(q.fd, unix.SOL_SOCKET, unix.SO_RCVBUF, c.buffer); err != nil {
+					t.Fatal(err)
+				}
+			}
+			done := make(chan error, 1)
+			go func() {
+				done <- q.Run(func(batch []capture.Packet) {
+					once.Do(func() { close(stand); <-resume })
+					for i := range batch {
+						batch[i].Verdict = capture.Accept
+					}
+				})
+			}()
+			from := n.there.listen(t, "192.0.2.2:0")
+			to := &net.UDPAddr{IP: net.ParseIP("192.0.2.1"), Port: 1000}
+			knock := func() {
+				if _, err := from.WriteTo([]byte("x"), to); err != nil {
+					t.Fatal(err)
+				}
+			}
+			knock()
+			<-stand
+			sent := uint64(1)
+			for s := q.Stats(); s.Lost+s.Full == 0; s = q.Stats() {
+				for range 64 {
+					knock()
+					sent++
+				}
+				if sent > 100000 {
+					t.Fatalf("nothing was lost of %d packets: %+v", sent, s)
+				}
+			}
+			close(resume)
+			s, deadline := q.Stats(), time.Now().Add(20*time.Second)
+			for ; s.Packets+uint64(s.Lost)+uint64(s.Full) < sent; s = q.Stats() {
+				runtime.Gosched()
+				if time.Now().After(deadline) {
+					t.Fatalf("stats %+v of %d packets", s, sent)
+				}
+			}
+			if (s.Full > 0) != (c.buffer == 0) || (s.Lost > 0) != (c.buffer > 0) || (s.Overruns > 0) != (c.option == 0) {
+				t.Errorf("stats %+v", s)
+			}
+			say(t, n, "192.0.2.1", "192.0.2.2") // it goes on
+			if err := errors.Join(q.Close(), <-done); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}

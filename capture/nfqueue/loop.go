@@ -1,0 +1,150 @@
+package nfqueue
+
+import (
+	"fmt"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+
+	"recentfs/capture"
+)
+
+const (
+	// batchSize is how many packets one recvmmsg takes at most.
+	batchSize = 64
+	// messageSize holds copyRange bytes of a packet and all the attributes
+	// that the kernel adds to them.
+	messageSize = 1024
+)
+
+// mmsghdr is the kernel's struct mmsghdr.
+type mmsghdr struct {
+	hdr unix.Msghdr
+	len uint32
+}
+
+// batch is the memory of one round of the packet loop.
+type batch struct {
+	heads   [batchSize]mmsghdr
+	iovecs  [batchSize]unix.Iovec
+	buffers [batchSize][messageSize]byte
+	packets [batchSize]capture.Packet
+	ids     [batchSize]uint32
+	answers [batchSize * verdictLen]byte
+}
+
+func (b *batch) init() {
+	for i := range b.heads {
+		b.iovecs[i].Base = &b.buffers[i][0]
+		b.iovecs[i].SetLen(messageSize)
+		b.heads[i].hdr.Iov = &b.iovecs[i]
+		b.heads[i].hdr.SetIovlen(1)
+	}
+}
+
+// message is the i-th message that recvmmsg left.
+func (b *batch) message(i int) []byte {
+	return b.buffers[i][:min(b.heads[i].len, messageSize)]
+}
+
+// Run implements capture.Source. A packet is one batch with all others that
+// were waiting with it, 64 at most. Its errors end the queue: what the socket
+// itself refuses, never what a packet or a full buffer does.
+func (q *Queue) Run(decide func([]capture.Packet)) error {
+	q.running.Lock()
+	defer q.running.Unlock()
+	for !q.closed.Load() {
+		got, err := receive(q.fd, q.heads[:])
+		if err == unix.ENOBUFS {
+			q.overruns.Add(1)
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("queue %d: receive: %w", q.number, err)
+		}
+		n := q.parse(got)
+		if n == 0 {
+			continue
+		}
+		decide(q.packets[:n])
+		q.decided.Add(uint64(n))
+		if !send(q.fd, q.encode(n)) {
+			q.unsent.Add(uint64(n))
+		}
+	}
+	return nil
+}
+
+// receive waits for a message and takes those that are there.
+func receive(fd int, heads []mmsghdr) (int, error) {
+	for {
+		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd),
+			uintptr(unsafe.Pointer(&heads[0])), uintptr(len(heads)), unix.MSG_WAITFORONE, 0, 0)
+		switch errno {
+		case 0:
+			return int(n), nil
+		case unix.EINTR:
+		default:
+			return 0, errno
+		}
+	}
+}
+
+// parse turns the messages received into packets and returns their number.
+func (q *Queue) parse(got int) int {
+	q.names.refresh()
+	n, undecodable := 0, uint64(0)
+	for i := range got {
+		p := &q.packets[n]
+		o, k := parse(q.message(i), p)
+		switch k {
+		case kindMalformed, kindDamaged:
+			q.malformed.Add(1)
+		case kindRefused:
+			q.refused.Add(1)
+		}
+		if k != kindPacket && k != kindDamaged {
+			continue
+		}
+		p.In, p.Out = q.names.name(o.in), q.names.name(o.out)
+		if !p.Decode(p.Data) {
+			undecodable++
+		}
+		q.ids[n] = o.id
+		n++
+	}
+	if undecodable > 0 {
+		q.undecodable.Add(undecodable)
+	}
+	return n
+}
+
+// encode forms the verdicts of the first n packets.
+func (q *Queue) encode(n int) []byte {
+	b := q.answers[:0]
+	for i := range n {
+		b = appendVerdict(b, q.ids[i], &q.packets[i])
+	}
+	return b
+}
+
+// sendTries is how often send tries again while memory is short, 1 ms apart.
+const sendTries = 100
+
+// send writes verdicts to the kernel, which takes all or none, and carries
+// them out before write returns.
+func send(fd int, b []byte) bool {
+	for range sendTries {
+		switch _, err := unix.Write(fd, b); err {
+		case nil:
+			return true
+		case unix.EINTR:
+		case unix.ENOBUFS, unix.EAGAIN, unix.ENOMEM:
+			time.Sleep(time.Millisecond)
+		default:
+			return false
+		}
+	}
+	return false
+}

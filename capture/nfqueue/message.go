@@ -1,0 +1,206 @@
+package nfqueue
+
+import (
+	"encoding/binary"
+
+	"golang.org/x/sys/unix"
+
+	"recentfs/capture"
+)
+
+var native = binary.NativeEndian
+
+const (
+	headerLen = 16            // struct nlmsghdr
+	prefixLen = headerLen + 4 // and struct nfgenmsg
+
+	// Attributes of a packet, enum nfqnl_attr_type. Numbers in them are in
+	// network byte order.
+	attrPacketHdr  = 1 // struct nfqnl_msg_packet_hdr
+	attrVerdictHdr = 2 // struct nfqnl_msg_verdict_hdr
+	attrMark       = 3
+	attrInDev      = 5
+	attrOutDev     = 6
+	attrPayload    = 10
+	attrCapLen     = 13
+	attrUID        = 16
+
+	attrTypeMask = 1<<14 - 1 // NLA_TYPE_MASK
+
+	verdictLen = prefixLen + 4 + 8 + 4 + 4 // with a mark
+)
+
+// kind is what a message turns out to be.
+type kind uint8
+
+const (
+	kindPacket    kind = iota
+	kindDamaged        // a packet whose message breaks off: only its id holds
+	kindMalformed      // no packet's message, and nothing else that is known
+	kindAck            // the acknowledgement that Close waits for
+	kindRefused        // a verdict did not take
+)
+
+// origin is what a message says of a packet that capture.Packet says in words.
+type origin struct {
+	id      uint32
+	in, out uint32 // device indexes, 0 for none
+}
+
+// parse reads one message: what nfqnl_build_packet_message wrote. It fills p
+// but for the names of the devices and the headers, and keeps msg as p.Data.
+func parse(msg []byte, p *capture.Packet) (o origin, k kind) {
+	if len(msg) < headerLen {
+		return o, kindMalformed
+	}
+	switch native.Uint16(msg[4:]) {
+	case msgPacket:
+	case unix.NLMSG_ERROR:
+		return o, parseError(msg)
+	default:
+		return o, kindMalformed
+	}
+	size := native.Uint32(msg)
+	if size < prefixLen || len(msg) < prefixLen {
+		return o, kindMalformed
+	}
+	k = kindPacket
+	if uint64(size) > uint64(len(msg)) {
+		k = kindDamaged // MSG_TRUNC
+	} else {
+		msg = msg[:size]
+	}
+	*p = capture.Packet{Queue: binary.BigEndian.Uint16(msg[headerLen+2:])}
+	identified, whole := attributes(msg[prefixLen:], p, &o)
+	switch {
+	case !identified:
+		return o, kindMalformed
+	case !whole:
+		return o, kindDamaged
+	}
+	return o, k
+}
+
+// attributes reads a packet's attributes. identified says that its id is
+// known, whole that every attribute was as long as it said. What is unknown or
+// too short for its type is passed over.
+func attributes(b []byte, p *capture.Packet, o *origin) (identified, whole bool) {
+	uid, length := false, uint32(0)
+	for whole = true; len(b) >= 4; {
+		size := int(native.Uint16(b))
+		if size < 4 || size > len(b) {
+			whole = false
+			break
+		}
+		value := b[4:size]
+		switch native.Uint16(b[2:]) & attrTypeMask {
+		case attrPacketHdr:
+			if len(value) >= 7 {
+				o.id = binary.BigEndian.Uint32(value)
+				p.Hook = capture.Hook(value[6])
+				identified = true
+			}
+		case attrMark:
+			p.Mark = number(value)
+		case attrInDev:
+			o.in = number(value)
+		case attrOutDev:
+			o.out = number(value)
+		case attrCapLen:
+			length = number(value)
+		case attrUID:
+			uid = true
+		case attrPayload:
+			p.Data = value
+		}
+		b = b[min((size+3)&^3, len(b)):]
+	}
+	// CAP_LEN is there only where the payload was cut.
+	p.Length = max(length, uint32(len(p.Data)))
+	p.Socket = hasSocket(p.Hook, uid, o.in)
+	return identified, whole
+}
+
+// hasSocket is skb->sk != NULL as far as a message tells. UID is there where
+// the socket belongs to a file, and so not for what the kernel sends of
+// itself; but all that passes OUTPUT begins here, and so does what leaves by
+// POSTROUTING without having come in (ip_output hands over the device that a
+// packet came by since Linux 5.7; before, forwarded packets without one look
+// like local ones in POSTROUTING, but not in FORWARD).
+func hasSocket(hook capture.Hook, uid bool, in uint32) bool {
+	return uid || hook == capture.Output || hook == capture.Postrouting && in == 0
+}
+
+// number reads a 32-bit attribute; one cut short counts as 0.
+func number(value []byte) uint32 {
+	if len(value) < 4 {
+		return 0
+	}
+	return binary.BigEndian.Uint32(value)
+}
+
+// parseError reads a struct nlmsgerr. Netlink sends one, asked or not, for a
+// message that failed (netlink_rcv_skb).
+func parseError(msg []byte) kind {
+	switch {
+	case len(msg) < headerLen+4:
+		return kindMalformed
+	case native.Uint32(msg[headerLen:]) == 0:
+		return kindAck
+	}
+	return kindRefused
+}
+
+// appendVerdict appends the NFQNL_MSG_VERDICT for one packet, with its mark
+// where a rule has set it: nfqnl_recv_verdict.
+func appendVerdict(b []byte, id uint32, p *capture.Packet) []byte {
+	size := uint32(verdictLen - 8)
+	if p.Marked {
+		size = verdictLen
+	}
+	b = appendHeader(b, size, msgVerdict, unix.NLM_F_REQUEST, p.Queue)
+	b = appendAttr(b, attrVerdictHdr, 8)
+	b = binary.BigEndian.AppendUint32(b, uint32(p.Verdict))
+	b = binary.BigEndian.AppendUint32(b, id)
+	if p.Marked {
+		b = appendAttr(b, attrMark, 4)
+		b = binary.BigEndian.AppendUint32(b, p.Mark)
+	}
+	return b
+}
+
+// appendUnbind appends the message that gives a queue up.
+func appendUnbind(b []byte, queue uint16) []byte {
+	b = appendHeader(b, prefixLen+8, msgConfig, unix.NLM_F_REQUEST|unix.NLM_F_ACK, queue)
+	b = appendAttr(b, cfgCmd, 4)
+	return append(b, cmdUnbind, 0, 0, unix.AF_INET)
+}
+
+// appendNoop appends a message that has no effect but an acknowledgement:
+// netlink_rcv_skb.
+func appendNoop(b []byte) []byte {
+	return appendNlmsg(b, headerLen, unix.NLMSG_NOOP, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
+}
+
+func appendHeader(b []byte, size uint32, typ, flags, queue uint16) []byte {
+	return appendGenmsg(appendNlmsg(b, size, typ, flags), queue)
+}
+
+// appendNlmsg appends a struct nlmsghdr without sequence number and port id.
+func appendNlmsg(b []byte, size uint32, typ, flags uint16) []byte {
+	b = native.AppendUint32(b, size)
+	b = native.AppendUint16(b, typ)
+	b = native.AppendUint16(b, flags)
+	return native.AppendUint64(b, 0)
+}
+
+// appendGenmsg appends a struct nfgenmsg.
+func appendGenmsg(b []byte, queue uint16) []byte {
+	b = append(b, unix.AF_UNSPEC, unix.NFNETLINK_V0)
+	return binary.BigEndian.AppendUint16(b, queue)
+}
+
+func appendAttr(b []byte, typ, payload uint16) []byte {
+	b = native.AppendUint16(b, 4+payload)
+	return native.AppendUint16(b, typ)
+}

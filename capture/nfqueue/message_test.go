@@ -1,0 +1,209 @@
+package nfqueue
+
+import (
+	"slices"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"recentfs/capture"
+)
+
+// attr is one attribute of a message in a test.
+type attr struct {
+	typ   uint16
+	value []byte
+}
+
+func packetHdr(id uint32, hook capture.Hook) attr {
+	return attr{attrPacketHdr, append(be32(id), 0x08, 0x00, byte(hook))}
+}
+
+// syn is an IPv4 TCP SYN from 192.0.2.7:40000 to 192.0.2.1:22.
+var syn = []byte{
+	0x45, 0, 0, 40, 0, 1, 0x40, 0, 61, 6, 0, 0, 192, 0, 2, 7, 192, 0, 2, 1,
+	0x9c, 0x40, 0, 22, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0,
+}
+
+// packetMessage is what nfqnl_build_packet_message makes of attributes.
+func packetMessage(attrs ...attr) []byte {
+	b := appendHeader(nil, 0, msgPacket, 0, 5)
+	for _, a := range attrs {
+		b = appendAttr(b, a.typ, uint16(len(a.value)))
+		b = append(b, a.value...)
+		for len(b)%4 != 0 {
+			b = append(b, 0)
+		}
+	}
+	native.PutUint32(b, uint32(len(b)))
+	return b
+}
+
+// errorMessage is a struct nlmsgerr.
+func errorMessage(errno int32) []byte {
+	b := appendHeader(nil, headerLen+4, unix.NLMSG_ERROR, 0, 0)[:headerLen]
+	return native.AppendUint32(b, uint32(errno))
+}
+
+func alter(b []byte, f func([]byte) []byte) []byte { return f(slices.Clone(b)) }
+
+var wholeMessage = packetMessage(
+	packetHdr(77, capture.Forward), attr{attrInDev, be32(3)}, attr{attrOutDev, be32(4)},
+	attr{attrMark, be32(0x1234)}, attr{9, make([]byte, 12)}, attr{attrCapLen, be32(1500)}, attr{attrPayload, syn})
+
+func TestParse(t *testing.T) {
+	payload := attr{attrPayload, syn}
+	for _, c := range []struct {
+		name   string
+		msg    []byte
+		kind   kind
+		origin origin
+		want   capture.Packet // but for Data
+		data   []byte
+	}{
+		{"whole", wholeMessage, kindPacket, origin{77, 3, 4},
+			capture.Packet{Queue: 5, Hook: capture.Forward, Mark: 0x1234, Length: 1500}, syn},
+		{"arriving", packetMessage(packetHdr(1, capture.Input), attr{attrInDev, be32(3)}, payload), kindPacket, origin{1, 3, 0},
+			capture.Packet{Queue: 5, Hook: capture.Input, Length: 40}, syn},
+		{"arriving for a socket", packetMessage(packetHdr(1, capture.Input), attr{attrUID, be32(0)}, payload), kindPacket, origin{id: 1},
+			capture.Packet{Queue: 5, Hook: capture.Input, Socket: true, Length: 40}, syn},
+		{"output of the kernel itself", packetMessage(packetHdr(1, capture.Output), attr{attrOutDev, be32(4)}, payload), kindPacket, origin{1, 0, 4},
+			capture.Packet{Queue: 5, Hook: capture.Output, Socket: true, Length: 40}, syn},
+		{"postrouting, local", packetMessage(packetHdr(1, capture.Postrouting), attr{attrOutDev, be32(4)}, payload), kindPacket, origin{1, 0, 4},
+			capture.Packet{Queue: 5, Hook: capture.Postrouting, Socket: true, Length: 40}, syn},
+		{"postrouting, forwarded", packetMessage(packetHdr(1, capture.Postrouting), attr{attrInDev, be32(3)}, attr{attrOutDev, be32(4)}, payload), kindPacket, origin{1, 3, 4},
+			capture.Packet{Queue: 5, Hook: capture.Postrouting, Length: 40}, syn},
+		{"no payload", packetMessage(packetHdr(1, capture.Input)), kindPacket, origin{id: 1},
+			capture.Packet{Queue: 5, Hook: capture.Input}, nil},
+		{"short mark", packetMessage(packetHdr(1, capture.Input), attr{attrMark, []byte{1, 2, 3}}, payload), kindPacket, origin{id: 1},
+			capture.Packet{Queue: 5, Hook: capture.Input, Length: 40}, syn},
+		{"trailing bytes", alter(packetMessage(packetHdr(1, capture.Input), payload), func(b []byte) []byte { return append(b, 1, 2, 3) }), kindPacket, origin{id: 1},
+			capture.Packet{Queue: 5, Hook: capture.Input, Length: 40}, syn},
+		{"cut in the payload", wholeMessage[:len(wholeMessage)-1], kindDamaged, origin{77, 3, 4},
+			capture.Packet{Queue: 5, Hook: capture.Forward, Mark: 0x1234, Length: 1500}, nil},
+		{"attribute of length 0", alter(packetMessage(packetHdr(1, capture.Input), payload), func(b []byte) []byte {
+			native.PutUint16(b[prefixLen+12:], 0)
+			return b
+		}), kindDamaged, origin{id: 1}, capture.Packet{Queue: 5, Hook: capture.Input}, nil},
+		{"short packet header", packetMessage(attr{attrPacketHdr, make([]byte, 6)}, payload), kindMalformed, origin{}, capture.Packet{}, nil},
+		{"no packet header", packetMessage(payload), kindMalformed, origin{}, capture.Packet{}, nil},
+		{"empty", nil, kindMalformed, origin{}, capture.Packet{}, nil},
+		{"short header", wholeMessage[:15], kindMalformed, origin{}, capture.Packet{}, nil},
+		{"header only", wholeMessage[:16], kindMalformed, origin{}, capture.Packet{}, nil},
+		{"length below the header's", alter(wholeMessage, func(b []byte) []byte { native.PutUint32(b, 19); return b }), kindMalformed, origin{}, capture.Packet{}, nil},
+		{"another type", alter(wholeMessage, func(b []byte) []byte { native.PutUint16(b[4:], msgVerdict); return b }), kindMalformed, origin{}, capture.Packet{}, nil},
+		{"acknowledgement", errorMessage(0), kindAck, origin{}, capture.Packet{}, nil},
+		{"refusal", errorMessage(-int32(unix.ENOENT)), kindRefused, origin{}, capture.Packet{}, nil},
+		{"short error", errorMessage(0)[:headerLen+3], kindMalformed, origin{}, capture.Packet{}, nil},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var p capture.Packet
+			o, k := parse(c.msg, &p)
+			if k != c.kind {
+				t.Fatalf("kind %d, want %d", k, c.kind)
+			}
+			if k != kindPacket && k != kindDamaged {
+				return
+			}
+			if !slices.Equal(p.Data, c.data) {
+				t.Errorf("data % x, want % x", p.Data, c.data)
+			}
+			p.Data = nil
+			if o != c.origin || !samePacket(&p, &c.want) {
+				t.Errorf("%+v %+v\nwant %+v %+v", o, p, c.origin, c.want)
+			}
+		})
+	}
+}
+
+// samePacket compares what parse sets, Data aside.
+func samePacket(a, b *capture.Packet) bool {
+	return a.Queue == b.Queue && a.Hook == b.Hook && a.Socket == b.Socket && a.Length == b.Length &&
+		a.Header == b.Header && a.Mark == b.Mark && a.Marked == b.Marked && a.Verdict == b.Verdict
+}
+
+func TestAppendVerdict(t *testing.T) {
+	// Lengths and types are in the machine's byte order, all else in the
+	// network's.
+	n16 := func(v uint16) string { return string(native.AppendUint16(nil, v)) }
+	header, mark := n16(12)+n16(2), n16(8)+n16(3)
+	for _, c := range []struct {
+		name string
+		p    capture.Packet
+		want string // behind the netlink header
+	}{
+		{"accept", capture.Packet{Queue: 0x0102, Verdict: capture.Accept, Mark: 9},
+			"\x00\x00\x01\x02" + header + "\x00\x00\x00\x01\x00\x00\x00\x4d"},
+		{"mark and repeat", capture.Packet{Verdict: capture.Repeat, Mark: 9, Marked: true},
+			"\x00\x00\x00\x00" + header + "\x00\x00\x00\x04\x00\x00\x00\x4d" + mark + "\x00\x00\x00\x09"},
+		{"another queue", capture.Packet{Verdict: capture.ToQueue(258)},
+			"\x00\x00\x00\x00" + header + "\x01\x02\x00\x03\x00\x00\x00\x4d"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			b := appendVerdict(nil, 77, &c.p)
+			if n := native.Uint32(b); int(n) != len(b) || native.Uint16(b[4:]) != 0x0301 || native.Uint16(b[6:]) != 1 {
+				t.Errorf("header % x of %d bytes", b[:headerLen], len(b))
+			}
+			if string(b[headerLen:]) != c.want {
+				t.Errorf("% x\nwant % x", b[headerLen:], c.want)
+			}
+		})
+	}
+}
+
+// loaded is a queue without a socket, whose buffers hold n messages.
+func loaded(n int, msg []byte) *Queue {
+	q := &Queue{names: &names{fd: -1, known: map[uint32]string{3: "eth0", 4: "eth1"}}}
+	q.batch.init()
+	for i := range n {
+		q.heads[i].len = uint32(copy(q.buffers[i][:], msg))
+	}
+	return q
+}
+
+func TestNoAllocations(t *testing.T) {
+	q := loaded(batchSize, wholeMessage)
+	allocs := testing.AllocsPerRun(100, func() {
+		n := q.parse(batchSize)
+		for i := range n {
+			q.packets[i].Verdict, q.packets[i].Marked = capture.Accept, true
+		}
+		q.encode(n)
+	})
+	if allocs != 0 {
+		t.Errorf("%v allocations a batch, want 0", allocs)
+	}
+	if p := &q.packets[batchSize-1]; p.In != "eth0" || p.Out != "eth1" || p.DstPort != 22 || !p.Leaving() {
+		t.Errorf("the last packet is %+v", p)
+	}
+}
+
+// BenchmarkPacket is one packet's way through the batch but for the two system
+// calls.
+func BenchmarkPacket(b *testing.B) {
+	q := loaded(batchSize, wholeMessage)
+	b.ReportAllocs()
+	for range b.N/batchSize + 1 {
+		q.encode(q.parse(batchSize))
+	}
+}
+
+func FuzzMessage(f *testing.F) {
+	f.Add(wholeMessage)
+	f.Add(errorMessage(-2))
+	q := loaded(0, nil)
+	f.Fuzz(func(t *testing.T, msg []byte) {
+		q.heads[0].len = uint32(len(msg)) // MSG_TRUNC where it is more than the buffer
+		copy(q.buffers[0][:], msg)
+		n := q.parse(1)
+		if n > 1 {
+			t.Fatalf("%d packets of one message", n)
+		}
+		if b := q.encode(n); n == 1 && len(b) != verdictLen-8 || n == 0 && len(b) != 0 {
+			t.Fatalf("%d packets, an answer of %d bytes", n, len(b))
+		}
+		if n == 1 && len(q.packets[0].Data) > len(msg) {
+			t.Fatal("more data than the message has")
+		}
+	})
+}

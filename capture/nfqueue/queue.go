@@ -1,0 +1,151 @@
+// Package nfqueue takes packets from a netfilter queue and gives verdicts
+// back: the user side of net/netfilter/nfnetlink_queue.c.
+//
+// go-nfqueue opens the socket in its network namespace; binding and the packet
+// loop are here, since a loop that takes many messages per system call and
+// answers them with one is several times as fast as one message at a time.
+package nfqueue
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+
+	nfq "github.com/florianl/go-nfqueue/v2"
+	"golang.org/x/sys/unix"
+
+	"recentfs/capture"
+)
+
+const (
+	// copyRange is how many bytes of a packet the kernel hands over: room for
+	// the longest IPv4 header (60) with any transport header, and for 196
+	// bytes of IPv6 extension headers before TCP's. Behind a longer chain the
+	// packet has no protocol (capture.Header.NoProtocol).
+	copyRange = 256
+	// maxLength is how many packets may wait for a verdict; the kernel drops
+	// what comes on top. Its own default is 1024.
+	maxLength = 8192
+	// receiveBuffer holds maxLength messages as the kernel counts them, at
+	// some 1300 bytes each, so that the queue is full before the socket is.
+	// The kernel doubles the figure.
+	receiveBuffer = 8 << 20
+)
+
+// Config says which queue to serve.
+type Config struct {
+	Number uint16
+	NetNS  int // an open network namespace; 0 is the caller's own
+}
+
+// Queue is a bound netfilter queue. Its packets wait from Open on.
+type Queue struct {
+	number uint16
+	fd     int // blocking; closed under running
+	names  *names
+	file   *os.File // the kernel's list of queues
+
+	closed  atomic.Bool
+	running sync.Mutex // held by Run, and by Close while it releases
+	batch              // guarded by running
+
+	decided, undecodable, malformed, refused, unsent, overruns atomic.Uint64
+}
+
+var _ capture.Source = (*Queue)(nil)
+
+// Open binds a queue. Its errors say which queue, what is missing and what to
+// do: no CAP_NET_ADMIN, no nfnetlink_queue in the kernel, or a queue that
+// another program holds, by name where that can be told.
+func Open(c Config) (*Queue, error) {
+	q, err := open(c)
+	if err != nil {
+		return nil, fmt.Errorf("queue %d: %w", c.Number, err)
+	}
+	return q, nil
+}
+
+func open(c Config) (*Queue, error) {
+	sock, err := nfq.Open(&nfq.Config{NetNS: c.NetNS, NfQueue: c.Number})
+	if err != nil {
+		return nil, explainOpen(err)
+	}
+	defer sock.Con.Close()
+	if err := bind(sock.Con, c); err != nil {
+		return nil, err
+	}
+	q := &Queue{number: c.Number}
+	if q.fd, err = takeOver(sock.Con); err != nil {
+		return nil, err
+	}
+	if err = prepare(q.fd); err == nil {
+		q.names, err = watchNames(q.fd, c.NetNS)
+	}
+	if err != nil {
+		unix.Close(q.fd)
+		return nil, err
+	}
+	q.file, _ = openList(c.NetNS) // absent without procfs: Stats does without
+	q.batch.init()
+	return q, nil
+}
+
+// Close ends Run, gives the queue up and releases it; packets that still wait
+// for a verdict are dropped by the kernel. It waits until Run is back, so it
+// must not be called from within decide.
+func (q *Queue) Close() error {
+	if q.closed.Swap(true) {
+		return nil
+	}
+	// The acknowledgement arrives on the socket and wakes Run. Where there is
+	// no room for it, Run has packets to read and does not sleep.
+	_, err := unix.Write(q.fd, appendUnbind(nil, q.number))
+	q.running.Lock()
+	defer q.running.Unlock()
+	if q.file != nil {
+		q.file.Close()
+	}
+	err = errors.Join(err, q.names.close(), unix.Close(q.fd))
+	if err != nil {
+		return fmt.Errorf("queue %d: close: %w", q.number, err)
+	}
+	return nil
+}
+
+// Stats counts what became of packets since Open.
+type Stats struct {
+	Packets     uint64 // handed to decide
+	Undecodable uint64 // of these, without a network header that Decode takes
+	Malformed   uint64 // messages that were not as the kernel forms them
+	Refused     uint64 // verdicts that the kernel refused: the packet was gone
+	Unsent      uint64 // packets whose verdict could not be sent
+	Overruns    uint64 // times that the kernel reported a full socket (ENOBUFS)
+	// Full and Lost are the kernel's counts of packets dropped because too
+	// many waited, and because the socket was full; they wrap at 2^32. Waiting
+	// is how many wait now. All three are 0 once the queue is closed.
+	Full, Lost, Waiting uint32
+}
+
+// Stats may be called at any time by any goroutine.
+func (q *Queue) Stats() Stats {
+	s := Stats{
+		Packets:     q.decided.Load(),
+		Undecodable: q.undecodable.Load(),
+		Malformed:   q.malformed.Load(),
+		Refused:     q.refused.Load(),
+		Unsent:      q.unsent.Load(),
+		Overruns:    q.overruns.Load(),
+	}
+	if q.file == nil || q.closed.Load() {
+		return s
+	}
+	if k, ok := findQueue(q.file, q.number); ok {
+		s.Full, s.Lost, s.Waiting = k.full, k.lost, k.waiting
+	}
+	return s
+}
+
+// Number is the queue's number.
+func (q *Queue) Number() uint16 { return q.number }

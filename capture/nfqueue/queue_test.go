@@ -1,0 +1,287 @@
+package nfqueue
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"recentfs/capture"
+)
+
+// serve opens a queue and runs it until the test ends.
+func serve(t testing.TB, ns *namespace, number uint16, decide func([]capture.Packet)) *Queue {
+	t.Helper()
+	q, err := Open(Config{Number: number, NetNS: ns.fd()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan error, 1)
+	go func() { done <- q.Run(decide) }()
+	t.Cleanup(func() {
+		if err := q.Close(); err != nil {
+			t.Error(err)
+		}
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	})
+	return q
+}
+
+// families are the two sides' addresses and the commands of each family.
+var families = []struct {
+	name, iptables, here, there string
+	number                      uint8
+}{
+	{"ipv4", "iptables-legacy", "192.0.2.1", "192.0.2.2", unix.NFPROTO_IPV4},
+	{"ipv6", "ip6tables-legacy", "2001:db8::1", "2001:db8::2", unix.NFPROTO_IPV6},
+}
+
+const sentinel = 9999 // the port of the datagram that ends a test
+
+// say sends one datagram to each port of the namespace under test, then the
+// sentinel, and returns when that is received.
+func say(t *testing.T, n network, here, there string, ports ...int) {
+	t.Helper()
+	end := n.here.listen(t, net.JoinHostPort(here, fmt.Sprint(sentinel)))
+	defer end.Close()
+	from := n.there.listen(t, net.JoinHostPort(there, "0"))
+	for _, port := range append(ports, sentinel) {
+		to := &net.UDPAddr{IP: net.ParseIP(here), Port: port}
+		if _, err := from.WriteTo([]byte("knock"), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, _, err := end.ReadFrom(make([]byte, 16)); err != nil {
+		t.Fatalf("the sentinel: %v", err)
+	}
+}
+
+// counts reads "[packets:bytes]" of the rule with a comment.
+func counts(t *testing.T, ns *namespace, iptables, comment string) int {
+	t.Helper()
+	for line := range strings.Lines(ns.run(t, iptables+"-save -c")) {
+		if strings.Contains(line, "--comment "+comment+" ") || strings.Contains(line, "--comment "+comment+"\n") {
+			var packets, bytes int
+			if _, err := fmt.Sscanf(line, "[%d:%d]", &packets, &bytes); err != nil {
+				t.Fatalf("%q: %v", line, err)
+			}
+			return packets
+		}
+	}
+	t.Fatalf("no rule %q", comment)
+	return 0
+}
+
+// TestVerdicts gives each verdict on real packets, and looks at the counters
+// of the kernel's rules behind the queue for what became of them.
+func TestVerdicts(t *testing.T) {
+	const accepted, dropped, marked, repeated, handed = 1001, 1002, 1003, 1004, 1005
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			n := newNetwork(t)
+			n.here.run(t, f.iptables+" -t mangle -A INPUT -p udp -m mark --mark 0x99 -j ACCEPT")
+			n.here.run(t, f.iptables+" -t mangle -A INPUT -i v0 -p udp -j NFQUEUE --queue-num 7")
+			for port, mark := range map[int]string{accepted: "0", dropped: "0", marked: "0x42", repeated: "0x99", handed: "0x55"} {
+				n.here.run(t, fmt.Sprintf("%s -A INPUT -p udp --dport %d -m mark --mark %s -m comment --comment port%d", f.iptables, port, mark, port))
+			}
+			var second atomic.Uint64
+			serve(t, n.here, 8, func(batch []capture.Packet) {
+				for i := range batch {
+					p := &batch[i]
+					second.Add(1)
+					p.Verdict, p.Mark, p.Marked = capture.Accept, p.Mark|0x50, true
+				}
+			})
+			var mu sync.Mutex
+			seen := make(map[uint16]capture.Packet)
+			q := serve(t, n.here, 7, func(batch []capture.Packet) {
+				mu.Lock()
+				defer mu.Unlock()
+				for i := range batch {
+					p := &batch[i]
+					seen[p.DstPort] = *p
+					switch p.Verdict = capture.Accept; p.DstPort {
+					case dropped:
+						p.Verdict = capture.Drop
+					case marked:
+						p.Mark, p.Marked = 0x42, true
+					case repeated:
+						p.Verdict, p.Mark, p.Marked = capture.Repeat, 0x99, true
+					case handed:
+						p.Verdict, p.Mark, p.Marked = capture.ToQueue(8), 0x05, true
+					}
+				}
+			})
+			say(t, n, f.here, f.there, accepted, dropped, marked, repeated, handed)
+			for port, want := range map[int]int{accepted: 1, dropped: 0, marked: 1, repeated: 1, handed: 1} {
+				if got := counts(t, n.here, f.iptables, fmt.Sprintf("port%d", port)); got != want {
+					t.Errorf("port %d: %d packets behind the queue, want %d", port, got, want)
+				}
+			}
+			if second.Load() != 1 {
+				t.Errorf("the second queue had %d packets, want 1", second.Load())
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			checkPacket(t, seen[marked], f.number, f.here, f.there)
+			if s := q.Stats(); s.Packets != 6 || s != (Stats{Packets: 6}) {
+				t.Errorf("stats %+v, want 6 packets and nothing else", s)
+			}
+		})
+	}
+}
+
+// checkPacket looks at all that a queue knows of an arriving datagram.
+func checkPacket(t *testing.T, p capture.Packet, family uint8, here, there string) {
+	t.Helper()
+	if p.Hook != capture.Input || p.In != "v0" || p.Out != "" || p.Queue != 7 {
+		t.Errorf("hook %d in %q out %q queue %d", p.Hook, p.In, p.Out, p.Queue)
+	}
+	length := uint32(20 + 8 + 5)
+	if family == unix.NFPROTO_IPV6 {
+		length += 20
+	}
+	if p.Family != family || p.TTL != 64 || p.Protocol != unix.IPPROTO_UDP || !p.Transport || p.Length != length {
+		t.Errorf("header %+v, length %d", p.Header, p.Length)
+	}
+	if src, dst := p.Addr(&p.Src).String(), p.Addr(&p.Dst).String(); src != there || dst != here {
+		t.Errorf("from %s to %s, want from %s to %s", src, dst, there, here)
+	}
+}
+
+// TestHooks looks at packets in every hook: which device they have, and which
+// of them have a socket here. nf_tables queues them; TestVerdicts has x_tables.
+func TestHooks(t *testing.T) {
+	n := newNetwork(t)
+	n.here.run(t, fmt.Sprintf("ip link add w0 type veth peer name w1 netns /proc/%d/fd/%d", os.Getpid(), n.there.fd()))
+	n.here.run(t, "ip addr add 198.51.100.1/24 dev w0")
+	n.here.run(t, "ip link set w0 up")
+	n.there.run(t, "ip link set w1 up")
+	n.here.run(t, "sysctl -qw net.ipv4.ip_forward=1")
+	n.there.run(t, "ip route add 198.51.100.0/24 via 192.0.2.1")
+	n.here.run(t, "ip neigh add 198.51.100.7 lladdr 02:00:00:00:00:07 dev w0")
+	for _, chain := range []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"} {
+		n.here.run(t, fmt.Sprintf("iptables-nft -t mangle -A %s -p udp --dport 1000:9999 -j NFQUEUE --queue-num 7", chain))
+	}
+	type place struct {
+		port    uint16
+		hook    capture.Hook
+		in, out string
+		socket  bool
+		ttl     uint8
+	}
+	got := make(chan place, 64)
+	serve(t, n.here, 7, func(batch []capture.Packet) {
+		for i := range batch {
+			p := &batch[i]
+			p.Verdict = capture.Accept
+			got <- place{p.DstPort, p.Hook, p.In, p.Out, p.Socket, p.TTL}
+		}
+	})
+	for _, c := range []struct {
+		name string
+		from *namespace
+		to   string
+		port uint16
+		want []place
+	}{
+		{"arriving", n.there, "192.0.2.1", 1001, []place{
+			{1001, capture.Prerouting, "v0", "", false, 64},
+			{1001, capture.Input, "v0", "", false, 64},
+		}},
+		{"forwarded", n.there, "198.51.100.7", 1002, []place{
+			{1002, capture.Prerouting, "v0", "", false, 64},
+			{1002, capture.Forward, "v0", "w0", false, 63},
+			{1002, capture.Postrouting, "v0", "w0", false, 63},
+		}},
+		{"local", n.here, "192.0.2.2", 1003, []place{
+			{1003, capture.Output, "", "v0", true, 64},
+			{1003, capture.Postrouting, "", "v0", true, 64},
+		}},
+	} {
+		from := c.from.listen(t, "0.0.0.0:0")
+		if _, err := from.WriteTo([]byte("x"), &net.UDPAddr{IP: net.ParseIP(c.to), Port: int(c.port)}); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		for i, want := range c.want {
+			select {
+			case p := <-got:
+				if p != want {
+					t.Errorf("%s, step %d: %+v, want %+v", c.name, i, p, want)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatalf("%s, step %d: no packet", c.name, i)
+			}
+		}
+	}
+}
+
+// TestRename gives a device another name, and packets must come by that.
+func TestRename(t *testing.T) {
+	n := newNetwork(t)
+	n.here.run(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 7")
+	var in atomic.Value
+	q := serve(t, n.here, 7, func(batch []capture.Packet) {
+		for i := range batch {
+			batch[i].Verdict = capture.Accept
+			in.Store(batch[i].In)
+		}
+	})
+	say(t, n, "192.0.2.1", "192.0.2.2")
+	if in.Load() != "v0" {
+		t.Fatalf("came in by %q, want v0", in.Load())
+	}
+	n.here.run(t, "ip link set v0 name uplink7")
+	// The notice comes by another socket: wait for it, not for a time.
+	for deadline := time.Now().Add(10 * time.Second); !q.names.stale.Load(); runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatal("no notice of the new name")
+		}
+	}
+	say(t, n, "192.0.2.1", "192.0.2.2")
+	if in.Load() != "uplink7" {
+		t.Fatalf("came in by %q, want uplink7", in.Load())
+	}
+}
+
+// TestUndecodable sends what is no IP packet worth the name through a queue: raw
+// sockets let the kernel send nearly anything.
+func TestUndecodable(t *testing.T) {
+	ns := newNamespace(t)
+	ns.run(t, "ip6tables-nft -A OUTPUT -j NFQUEUE --queue-num 7")
+	got := make(chan capture.Header, 8)
+	q := serve(t, ns, 7, func(batch []capture.Packet) {
+		for i := range batch {
+			batch[i].Verdict = capture.Drop
+			got <- batch[i].Header
+		}
+	})
+	ns.do(t, func() error {
+		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_RAW)
+		if err != nil {
+			return err
+		}
+		defer unix.Close(fd)
+		return unix.Sendto(fd, make([]byte, 60), 0, &unix.SockaddrInet6{Addr: [16]byte(net.IPv6loopback)})
+	})
+	select {
+	case h := <-got:
+		if h != (capture.Header{}) {
+			t.Errorf("header %+v, want none", h)
+		}
+	case <-time.After(10 * time.Second):
+		t.Fatal("no packet")
+	}
+	if s := q.Stats(); s.Undecodable != 1 || s.Malformed != 0 {
+		t.Errorf("stats %+v, want one undecodable", s)
+	}
+}

@@ -1,0 +1,122 @@
+package pcap
+
+import (
+	"bytes"
+	"encoding/binary"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"recentfs/capture"
+)
+
+// errorFiles are files that cannot be read to their end. The errors name the
+// file; this is what follows.
+var errorFiles = []struct {
+	name string
+	file []byte
+	want string
+}{
+	{"empty", nil, "no capture file"},
+	{"text", []byte("# nothing of the kind\n"), "no capture file"},
+	{"header cut short", plain(1)[:20], "file header: the file ends"},
+	{"version of another time", alterU16(plain(1), 4, 1), "version"},
+	{"link type", plain(105), "link type 105 is not supported"},
+	{"record header cut short", append(plain(101, udp4), make([]byte, 15)...), "packet 2: the file ends in the middle"},
+	{"record cut short", plain(101, udp4, udp4)[:fileHeader+2*recordHeader+28+27], "packet 2: the file ends in the middle"},
+	{"record without its data", plain(101, udp4)[:fileHeader+recordHeader], "packet 1: the file ends in the middle"},
+	{"record of 4 GB", alterU32(plain(101, udp4), fileHeader+8, 0xfffffff0), "packet 1: a length of 4294967280 bytes"},
+	{"record longer than its packet", alterU32(plain(101, udp4), fileHeader+12, 20), "packet 1: capture length exceeds"},
+	{"gzip cut short", zipped(plain(101, udp4))[:40], "unexpected EOF"},
+	{"pcapng cut short", plainNG()[:len(plainNG())-1], "packet 1: the file ends in the middle"},
+	{"pcapng without a byte order", alterU32(plainNG(), 8, 7), "byte order"},
+	{"pcapng block of 8 bytes", alterU32(plainNG(), 4, 8), "block of 8 bytes"},
+	{"pcapng block of 4 GB", alterU32(plainNG(), 28+4, 0xfffffffc), "packet 1: block of 4294967292 bytes"},
+	{"pcapng block with two lengths", alterU32(plainNG(), 24, 32), "two different lengths"},
+	{"pcapng of version 2", alterU16(plainNG(), 12, 2), "ersion"},
+	{"pcapng packet without a device", ng(binary.LittleEndian, func(f *file) { f.packet(0, 0, udp4) }), "packet 1: Interface id 0"},
+	{"pcapng simple packet without a device", ng(binary.LittleEndian, func(f *file) { f.simple(udp4) }), "packet 1: At least one"},
+	{"pcapng packet of 4 GB", ng(binary.LittleEndian, func(f *file) {
+		f.device(101, "")
+		f.block(blockEnhanced, append(make([]byte, 12), 0xf0, 0xff, 0xff, 0xff, 0, 0, 0, 0))
+	}), "packet 1: frame of 4294967280 bytes in a block with room for 0"},
+	{"pcapng simple packet of 4 GB", ng(binary.LittleEndian, func(f *file) {
+		f.device(101, "")
+		f.block(blockSimple, []byte{0xf0, 0xff, 0xff, 0xff})
+	}), "packet 1: frame of 4294967280 bytes"},
+	{"pcapng packet too short", ng(binary.LittleEndian, func(f *file) {
+		f.device(101, "")
+		f.block(blockEnhanced, make([]byte, 16))
+	}), "packet 1: block too short"},
+	{"pcapng resolution 10^-64", ng(binary.LittleEndian, func(f *file) { f.device(101, "", 64) }), "timestamp resolution"},
+	{"pcapng resolution 2^-127", ng(binary.LittleEndian, func(f *file) { f.device(101, "", 0xff) }), "timestamp resolution"},
+	{"pcapng resolution of no bytes", ng(binary.LittleEndian, func(f *file) { f.device(101, "\x7f", []byte{}...) }), "timestamp resolution"},
+	{"pcapng option beyond its block", ng(binary.LittleEndian, func(f *file) {
+		f.block(blockInterface, []byte{101, 0, 0, 0, 0, 0, 0, 0, 2, 0, 0xff, 0xff})
+	}), "packet 1: option longer than its block"},
+	{"pcapng link type", ng(binary.LittleEndian, func(f *file) {
+		f.device(105, "")
+		f.packet(0, 0, udp4)
+	}), "packet 1: link type 105 is not supported"},
+}
+
+func TestErrors(t *testing.T) {
+	for _, c := range errorFiles {
+		t.Run(c.name, func(t *testing.T) {
+			_, _, err := read(t, c.file)
+			if err == nil || !strings.Contains(err.Error(), "x.pcap: ") || !strings.Contains(err.Error(), c.want) {
+				t.Errorf("error %v, want one with %q", err, c.want)
+			}
+		})
+	}
+	if _, err := Open(filepath.Join(t.TempDir(), "absent")); !os.IsNotExist(err) {
+		t.Errorf("no file: %v", err)
+	}
+}
+
+func TestClose(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "x.pcap")
+	if err := os.WriteFile(path, plain(101, udp4, udp4, udp4), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f, err := Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := 0
+	err = f.Run(func([]capture.Packet) {
+		if n++; n == 2 {
+			f.Close()
+		}
+	})
+	if err != nil || n != 2 {
+		t.Errorf("%d packets, %v; want 2 and no error", n, err)
+	}
+	if err := f.Close(); err != nil {
+		t.Errorf("second Close: %v", err)
+	}
+}
+
+func FuzzCapture(f *testing.F) {
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := newReader(bytes.NewReader(b))
+		if err != nil {
+			return
+		}
+		c := &File{path: "x.pcap", frames: r}
+		n := uint64(0)
+		err = c.Run(func(batch []capture.Packet) {
+			p := &batch[0]
+			if n++; uint32(len(p.Data)) > p.Length || p.Time.IsZero() {
+				t.Errorf("%d bytes of %d at %v", len(p.Data), p.Length, p.Time)
+			}
+		})
+		if c.stats.Packets != n || c.stats.Undecodable > n {
+			t.Errorf("stats %+v of %d packets", c.stats, n)
+		}
+		if err != nil && !strings.HasPrefix(err.Error(), "x.pcap: packet ") {
+			t.Errorf("error %v", err)
+		}
+	})
+}
