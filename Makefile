@@ -1,0 +1,82 @@
+# recentfs: the kernel's xt_recent in user space. `make` alone says what there is.
+
+GO      ?= go
+PREFIX  ?= /usr/local
+DESTDIR ?=
+RULES   ?=
+
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+SHELL   := /bin/bash
+
+# Debian's packages with what the tests, the demo and the daemon call.
+DEPS := gcc iproute2 iptables iputils-ping netcat-openbsd nftables procps python3-minimal util-linux
+
+.PHONY: help build lint test bench fuzz demo run install uninstall deps clean go tools root
+
+help: ## what you are reading
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
+
+build: go ## bin/recentfs, stamped with its version
+	$(GO) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/recentfs ./cmd/recentfs
+
+lint: go ## gofmt, go vet and staticcheck
+	@unformatted=$$(gofmt -l cmd fs match capture namespaces tests) && \
+	if [ -n "$$unformatted" ]; then echo "not as gofmt writes it:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) tool staticcheck ./...
+
+test: root tools ## every test, under the race detector; needs root
+	$(GO) test -race -count=1 ./...
+
+bench: root tools ## every benchmark
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+fuzz: go ## every fuzz target, 30 seconds each
+	@set -e; for package in $$($(GO) list ./...); do \
+		for target in $$($(GO) test -list '^Fuzz' $$package | grep '^Fuzz'); do \
+			echo "$$package $$target"; \
+			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime 30s $$package; \
+		done; \
+	done
+
+demo: root tools build ## two namespaces, an ssh port, and a guest who comes too often
+	@tests/demo.sh bin/recentfs
+
+run: root build ## the daemon in the foreground; RULES=FILE for rules of your own
+	@[ -e /dev/fuse ] || { echo "/dev/fuse is missing: modprobe fuse, or pass the device into this container"; exit 1; }
+	@[ -e /proc/net/netfilter/nfnetlink_queue ] || modprobe nfnetlink_queue 2>/dev/null || \
+		{ echo "this kernel has no NFQUEUE: it needs CONFIG_NETFILTER_NETLINK_QUEUE (modprobe nfnetlink_queue)"; exit 1; }
+	@echo "One of these two lines, in another shell, sends new ssh connections to the rules:"
+	@echo "  iptables -I INPUT -p tcp --dport 22 --syn -j NFQUEUE --queue-num 0 --queue-bypass"
+	@echo "  nft 'table inet recentfs { chain input { type filter hook input priority 0; tcp dport 22 tcp flags & (fin|syn|rst|ack) == syn queue flags bypass to 0; }; }'"
+	@echo "Then connect, and: cat /run/recentfs/xt_recent/*"
+	@exec bin/recentfs run $(if $(RULES),--rules '$(RULES)')
+
+install: build ## the program, its rules and its systemd unit; DESTDIR and PREFIX as usual
+	install -D -m 0755 bin/recentfs '$(DESTDIR)$(PREFIX)/bin/recentfs'
+	[ -e '$(DESTDIR)/etc/recentfs/rules' ] || install -D -m 0644 cmd/recentfs/example.rules '$(DESTDIR)/etc/recentfs/rules'
+	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
+	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' cmd/recentfs/recentfs.service > '$(DESTDIR)$(PREFIX)/lib/systemd/system/recentfs.service'
+
+uninstall: ## what install put there, but not your rules
+	rm -f '$(DESTDIR)$(PREFIX)/bin/recentfs' '$(DESTDIR)$(PREFIX)/lib/systemd/system/recentfs.service'
+
+deps: root ## Debian's packages for the tests and the demo
+	apt-get install -y --no-install-recommends $(DEPS)
+
+clean: ## bin/
+	rm -rf bin
+
+go:
+	@version=$$($(GO) env GOVERSION 2>/dev/null) && printf 'go1.26\n%s\n' "$$version" | sort -VC || \
+		{ echo "Go 1.26 or newer is needed ($$($(GO) version 2>/dev/null || echo none is here)): see https://go.dev/dl/"; exit 1; }
+
+tools: go
+	@missing=; for tool in gcc ip iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft nc nft nsenter perl ping python3 setpriv unshare; do \
+		command -v $$tool >/dev/null || missing="$$missing $$tool"; \
+	done; \
+	if [ -n "$$missing" ]; then echo "missing:$$missing: make deps installs them"; exit 1; fi
+	@[ -e /dev/fuse ] || { echo "/dev/fuse is missing: modprobe fuse, or pass the device into this container"; exit 1; }
+
+root:
+	@[ "$$(id -u)" = 0 ] || { echo "root is needed, for queues, mounts and namespaces: run make as root"; exit 1; }

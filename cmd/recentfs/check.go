@@ -1,0 +1,33 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+)
+
+func checkCommand() *cobra.Command {
+	var params paramFlags
+	var file string
+	cmd := &cobra.Command{
+		Use:   "check",
+		Short: "Check a file of rules and print it as iptables-save would",
+		Long: `check reads rules as 'recentfs run' would and prints them in the form of
+iptables-save, or says which line is wrong and what to do about it. It needs no
+root and touches nothing. Without --rules it prints the built-in example.`,
+		Example: "  recentfs check --rules /etc/recentfs/rules\n  recentfs check --compat modern -r rules",
+		Args:    cobra.NoArgs,
+		RunE: running(func(cmd *cobra.Command, _ []string) error {
+			p, err := params.params()
+			if err != nil {
+				return err
+			}
+			rules, err := readRules(file, p)
+			if err != nil {
+				return err
+			}
+			return rules.Save(cmd.OutOrStdout())
+		}),
+	}
+	params.register(cmd)
+	cmd.Flags().StringVarP(&file, "rules", "r", "", "`FILE` of rules (default: the built-in example)")
+	return cmd
+}

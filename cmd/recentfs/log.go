@@ -1,0 +1,148 @@
+package main
+
+import (
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"recentfs/match/ruleset"
+)
+
+// packetLogger writes the lines of a set of rules' LOG targets.
+type packetLogger struct {
+	rules *ruleset.Set
+	quit  chan struct{}
+	done  chan struct{}
+}
+
+func logPackets(rules *ruleset.Set) *packetLogger {
+	l := &packetLogger{rules: rules, quit: make(chan struct{}), done: make(chan struct{})}
+	go l.run()
+	return l
+}
+
+func (l *packetLogger) run() {
+	defer close(l.done)
+	for {
+		select {
+		case r := <-l.rules.Logs():
+			logPacket(r)
+		case <-l.quit:
+			for {
+				select {
+				case r := <-l.rules.Logs():
+					logPacket(r)
+				default:
+					return
+				}
+			}
+		}
+	}
+}
+
+// stop ends the logger, once what was logged by then is written.
+func (l *packetLogger) stop() {
+	close(l.quit)
+	<-l.done
+}
+
+// logPacket writes a record at its rule's level, of which syslog has eight.
+func logPacket(r ruleset.LogRecord) {
+	level := logrus.DebugLevel
+	switch {
+	case r.Level <= 3: // emergency to error
+		level = logrus.ErrorLevel
+	case r.Level == 4: // warning, the LOG target's default
+		level = logrus.WarnLevel
+	case r.Level <= 6: // notice, info
+		level = logrus.InfoLevel
+	}
+	logrus.StandardLogger().Log(level, r.String())
+}
+
+// watchEvery is how often a running recentfs looks for trouble in its
+// counters: the packet path counts, and this says it, once each time.
+const watchEvery = 10 * time.Second
+
+// watch logs what the counters say.
+type watch struct {
+	s    *server
+	seen troubles
+	quit chan struct{}
+	done chan struct{}
+}
+
+// troubles are counters that should stand still.
+type troubles struct {
+	lost        uint64 // packets that found the queue or its socket full
+	malformed   uint64
+	undecodable uint64
+	unsent      uint64
+	unrepeated  uint64
+	unlogged    uint64
+}
+
+func newWatch(s *server) *watch {
+	w := &watch{s: s, quit: make(chan struct{}), done: make(chan struct{})}
+	go w.run()
+	return w
+}
+
+func (w *watch) stop() {
+	close(w.quit)
+	<-w.done
+}
+
+func (w *watch) run() {
+	defer close(w.done)
+	tick := time.NewTicker(watchEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			w.look()
+		case <-w.quit:
+			return
+		}
+	}
+}
+
+// look says which counters have grown since it last looked.
+func (w *watch) look() {
+	now := w.s.troubles()
+	for _, c := range []struct {
+		now, before uint64
+		what        string
+	}{
+		{now.lost, w.seen.lost, "packets were dropped before any rule saw them: the queue was full; let fewer packets into it"},
+		{now.malformed, w.seen.malformed, "messages of the kernel were not understood"},
+		{now.undecodable, w.seen.undecodable, "packets had no header that could be decoded and got the chain's policy"},
+		{now.unsent, w.seen.unsent, "verdicts could not be sent"},
+		{now.unrepeated, w.seen.unrepeated, "packets met REPEAT with the mark that they came with, which would loop, and got the chain's policy: exclude the mark on the kernel's rule that queues"},
+		{now.unlogged, w.seen.unlogged, "packets of LOG rules were not logged: too many in too short a time"},
+	} {
+		// Counters of queues and rules that are gone are gone with them.
+		if c.now > c.before {
+			logrus.Warnf("%d %s", c.now-c.before, c.what)
+		}
+	}
+	w.seen = now
+}
+
+// troubles adds up the counters of all queues.
+func (s *server) troubles() (t troubles) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, q := range s.queues {
+		stats := q.Stats()
+		t.lost += uint64(stats.Full) + uint64(stats.Lost)
+		t.malformed += stats.Malformed
+		t.undecodable += stats.Undecodable
+		t.unsent += stats.Unsent
+	}
+	if s.rules != nil {
+		t.unrepeated = s.rules.Unrepeated()
+		t.unlogged = s.rules.LogsDropped()
+	}
+	return t
+}

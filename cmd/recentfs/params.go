@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"recentfs/match/recent"
+)
+
+// paramFlags are the flags that give the module's parameters.
+type paramFlags struct {
+	compat       string
+	modprobeConf string
+	options      []string
+}
+
+func (f *paramFlags) register(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&f.compat, "compat", "classic", "the kernel module to behave as: classic (Linux 3.0) or modern (6.11 and later)")
+	cmd.Flags().StringVar(&f.modprobeConf, "modprobe-conf", "", "`FILE` with 'options xt_recent name=value ...' lines")
+	cmd.Flags().StringArrayVarP(&f.options, "option", "o", nil,
+		"`name=value[,name=value]`: ip_list_tot, ip_pkt_list_tot, ip_list_perms (octal), ip_list_uid, ip_list_gid; after --modprobe-conf")
+}
+
+// params reads the flags: first the module's defaults, then the file, then -o.
+func (f *paramFlags) params() (recent.Params, error) {
+	compat, err := recent.ParseCompat(f.compat)
+	if err != nil {
+		return recent.Params{}, fmt.Errorf("--compat: %w", err)
+	}
+	p := recent.DefaultParams(compat)
+	if f.modprobeConf != "" {
+		if err := readModprobeConf(&p, f.modprobeConf); err != nil {
+			return p, err
+		}
+	}
+	for _, option := range f.options {
+		for pair := range strings.SplitSeq(option, ",") {
+			name, value, ok := strings.Cut(pair, "=")
+			if !ok {
+				return p, fmt.Errorf("-o %s: name=value is needed, as in -o ip_list_tot=1000", pair)
+			}
+			if err := p.Set(name, value); err != nil {
+				return p, fmt.Errorf("-o %w", err)
+			}
+		}
+	}
+	return p, p.Check()
+}
+
+// readModprobeConf takes the parameters of xt_recent, and of ipt_recent as the
+// module was called before Linux 2.6.28, from a file of modprobe.d(5).
+func readModprobeConf(p *recent.Params, file string) error {
+	f, err := os.Open(file)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	sc := bufio.NewScanner(f)
+	var joined string
+	for line := 1; sc.Scan(); line++ {
+		joined += sc.Text()
+		if before, ok := strings.CutSuffix(joined, `\`); ok {
+			joined = before
+			continue
+		}
+		err := modprobeLine(p, strings.Fields(joined))
+		joined = ""
+		if err != nil {
+			return fmt.Errorf("%s:%d: %w", file, line, err)
+		}
+	}
+	if err := sc.Err(); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	if err := modprobeLine(p, strings.Fields(joined)); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
+
+func modprobeLine(p *recent.Params, words []string) error {
+	if len(words) < 2 || words[0] != "options" {
+		return nil
+	}
+	switch strings.ReplaceAll(words[1], "-", "_") {
+	case "xt_recent", "ipt_recent":
+	default:
+		return nil
+	}
+	for _, word := range words[2:] {
+		name, value, _ := strings.Cut(word, "=")
+		if err := p.Set(name, strings.Trim(value, `"`)); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,189 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"recentfs/match/jiffies"
+)
+
+// The commands of this file go through the mount's files, as cat and echo do,
+// so that the files' permissions rule. They work on /proc/net/xt_recent too.
+
+func mountpointFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVarP(dir, "mountpoint", "m", defaultMountpoint, "`DIR` that shows the tables")
+}
+
+func showCommand() *cobra.Command {
+	var dir string
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use:   "show [TABLE]",
+		Short: "Print the addresses of a table, or of all",
+		Long: `show prints each address of a table with the number of its hits, when it was
+first and last seen, and its ttl; the latest seen comes first. Of the hits a
+table remembers the last ip_pkt_list_tot, and of these the first is shown.`,
+		Example: "  recentfs show SSH\n  recentfs show --json | jq '.SSH[].address'",
+		Args:    cobra.MaximumNArgs(1),
+		RunE: running(func(cmd *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				var err error
+				if args, err = tableNames(dir); err != nil {
+					return err
+				}
+			}
+			tables := make(map[string][]entry)
+			for _, name := range args {
+				entries, err := showTable(dir, name)
+				if err != nil {
+					return err
+				}
+				tables[name] = entries
+				if asJSON {
+					continue
+				}
+				if err := printTable(cmd.OutOrStdout(), name, entries); err != nil {
+					return err
+				}
+			}
+			if asJSON {
+				return writeJSON(cmd.OutOrStdout(), tables)
+			}
+			return nil
+		}),
+	}
+	mountpointFlag(cmd, &dir)
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON: an object of tables, each a list of addresses")
+	return cmd
+}
+
+// tableNames lists the tables that a mount shows.
+func tableNames(dir string) ([]string, error) {
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, explain(err, dir, "")
+	}
+	var names []string
+	for _, f := range files {
+		names = append(names, f.Name())
+	}
+	return names, nil
+}
+
+func showTable(dir, name string) ([]entry, error) {
+	f, err := openTable(dir, name, os.O_RDONLY)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	clock, err := jiffies.NewSystem()
+	if err != nil {
+		return nil, err
+	}
+	entries, err := readEntries(f, moment{now: clock.Now(), hz: clock.HZ(), wall: time.Now()})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", f.Name(), err)
+	}
+	return entries, nil
+}
+
+// openTable opens a table's file.
+func openTable(dir, name string, flag int) (*os.File, error) {
+	if name == "" || name == "." || name == ".." || strings.Contains(name, "/") {
+		return nil, fmt.Errorf("%q is no table's name", name)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, name), flag, 0)
+	if err != nil {
+		return nil, explain(err, dir, name)
+	}
+	return f, nil
+}
+
+// explain says why a table or the directory of all could not be opened.
+func explain(err error, dir, name string) error {
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%s: permission denied: its owner or root may, see ip_list_uid, ip_list_gid and ip_list_perms", filepath.Join(dir, name))
+	case errors.Is(err, syscall.ENOTCONN):
+		return fmt.Errorf("%s: the recentfs that served it is gone: start one with 'recentfs run'", dir)
+	case errors.Is(err, os.ErrNotExist):
+		if files, dirErr := os.ReadDir(dir); dirErr == nil {
+			return fmt.Errorf("%s has no table %q among its %d: a table is there as long as a rule names it, see 'recentfs show'", dir, name, len(files))
+		}
+		return fmt.Errorf("%s: there are no tables: start 'recentfs run', or name its --mountpoint", dir)
+	}
+	return err
+}
+
+func addCommand() *cobra.Command {
+	return addressesCommand("add", "+", "Add a stamp to addresses", "  recentfs add SSH 192.0.2.1 2001:db8::1")
+}
+
+func delCommand() *cobra.Command {
+	return addressesCommand("del", "-", "Remove addresses", "  recentfs del SSH 192.0.2.1")
+}
+
+func addressesCommand(use, sign, short, example string) *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:     use + " TABLE IP...",
+		Short:   short,
+		Long:    short + fmt.Sprintf(" by writing %sIP to the table's file.", sign),
+		Example: example,
+		Args:    cobra.MinimumNArgs(2),
+		RunE: running(func(_ *cobra.Command, args []string) error {
+			var lines []string
+			for _, arg := range args[1:] {
+				a, err := netip.ParseAddr(arg)
+				if err != nil || a.Zone() != "" {
+					return fmt.Errorf("%q is no address: an IPv4 or IPv6 address without a prefix length or zone is needed", arg)
+				}
+				// In full, since the file takes no more than 41 bytes.
+				lines = append(lines, sign+a.StringExpanded())
+			}
+			return writeTable(dir, args[0], lines)
+		}),
+	}
+	mountpointFlag(cmd, &dir)
+	return cmd
+}
+
+func flushCommand() *cobra.Command {
+	var dir string
+	cmd := &cobra.Command{
+		Use:     "flush TABLE",
+		Short:   "Remove all addresses of a table",
+		Long:    "Remove all addresses of a table by writing / to its file.",
+		Example: "  recentfs flush SSH",
+		Args:    cobra.ExactArgs(1),
+		RunE: running(func(_ *cobra.Command, args []string) error {
+			return writeTable(dir, args[0], []string{"/"})
+		}),
+	}
+	mountpointFlag(cmd, &dir)
+	return cmd
+}
+
+// writeTable writes each line to a table's file, at its start as the module
+// wants it.
+func writeTable(dir, name string, lines []string) error {
+	f, err := openTable(dir, name, os.O_WRONLY)
+	if err != nil {
+		return err
+	}
+	for _, line := range lines {
+		if _, err := f.WriteAt([]byte(line), 0); err != nil {
+			f.Close()
+			return fmt.Errorf("%s: %s was not taken: %w", f.Name(), line, errors.Unwrap(err))
+		}
+	}
+	return f.Close()
+}

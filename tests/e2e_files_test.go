@@ -1,0 +1,212 @@
+package tests
+
+import (
+	"encoding/json"
+	"fmt"
+	"os/exec"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// TestShellWrites has what a shell writes into a table decide the next packet.
+func TestShellWrites(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			l := newLab(t)
+			l.serve()
+			l.queueTo(f, "filter", "INPUT", tcpProbe.match(f), "--queue-num 0")
+			d := startDaemon(t, l.server, `*recent
+:QUEUE0 ACCEPT [0:0]
+-A QUEUE0 -m recent --rcheck --name BAD --rsource -j DROP
+COMMIT
+`)
+			for _, step := range []struct {
+				script string
+				pass   bool
+			}{
+				{": nothing yet", true},
+				{"echo +%v > BAD", false},
+				{"echo -%v > BAD", true},
+				{"echo +%v >> BAD", false},
+				{"echo / > BAD", true},
+				{"echo +%v | tee BAD >/dev/null", false},
+				{"printf -- -%v | dd of=BAD 2>/dev/null", true},
+				{"exec 3<>BAD; echo +%v >&3", false},
+				{"sh -c 'echo / > BAD; echo +%v > BAD; echo -%v > BAD'", true},
+			} {
+				script := strings.ReplaceAll(step.script, "%v", f.client.String())
+				d.sh(script)
+				t.Log(script)
+				if step.pass {
+					l.passes(tcpProbe, f)
+				} else {
+					l.dropped(tcpProbe, f)
+				}
+			}
+		})
+	}
+}
+
+// TestWriteMeetsPacket has a write and a packet share one entry.
+func TestWriteMeetsPacket(t *testing.T) {
+	for _, f := range families {
+		t.Run(f.name, func(t *testing.T) {
+			l := newLab(t)
+			l.serve()
+			l.queueTo(f, "filter", "INPUT", udpProbe.match(f), "--queue-num 0")
+			d := startDaemon(t, l.server, `*recent
+:QUEUE0 ACCEPT [0:0]
+-A QUEUE0 -m recent --set --name SEEN --rsource
+COMMIT
+`)
+			d.sh(fmt.Sprintf("test -e SEEN; test ! -s SEEN; echo +%v > SEEN", f.client))
+			if got := d.only("SEEN"); got.ttl != 0 || got.src != inLines(f.client) || len(got.stamps) != 1 {
+				t.Errorf("after a write: %+v, want TTL 0 and one stamp", got)
+			}
+			l.passes(udpProbe, f)
+			if got := d.only("SEEN"); got.ttl != 64 || len(got.stamps) != 2 || got.oldest != 2 {
+				t.Errorf("after a packet: %+v, want TTL 64 and two stamps", got)
+			}
+			d.sh(fmt.Sprintf("echo +%v > SEEN", f.client))
+			if got := d.only("SEEN"); got.ttl != 64 || len(got.stamps) != 3 || got.oldest != 3 {
+				t.Errorf("after another write: %+v, want TTL 64 and three stamps", got)
+			}
+			if fields := strings.Fields(d.sh("cat SEEN")); fields[4] != fmt.Sprint(d.only("SEEN").lastSeen) {
+				t.Errorf("the fifth field is %q, want last_seen", fields[4])
+			}
+		})
+	}
+}
+
+// TestRing runs a classic entry past the end of its ring of 20.
+func TestRing(t *testing.T) {
+	l := newLab(t)
+	l.serve()
+	l.queueTo(ipv4, "filter", "INPUT", udpProbe.match(ipv4), "--queue-num 0")
+	d := startDaemon(t, l.server, `*recent
+:QUEUE0 ACCEPT [0:0]
+-A QUEUE0 -m recent --set --name RING --rsource
+COMMIT
+`)
+	for range 23 {
+		l.passes(udpProbe, ipv4)
+	}
+	got := d.only("RING")
+	if len(got.stamps) != 20 || got.oldest != 3 || got.lastSeen != got.stamps[2] {
+		t.Errorf("after 23 packets: %+v, want 20 stamps, the last of them the third", got)
+	}
+	if got.stamps[3].After(got.stamps[19]) || got.stamps[19].After(got.stamps[0]) {
+		t.Errorf("stamps are not in the order of the ring: %v", got.stamps)
+	}
+}
+
+// as runs a script in the mount point as another user.
+func (d *daemon) as(uid, gid uint32, script string) outcome {
+	d.t.Helper()
+	cmd := exec.Command("sh", "-c", script)
+	cmd.Dir = d.mount
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid}}
+	return d.ns.finish(d.t, cmd)
+}
+
+// TestPermissions has ip_list_uid, ip_list_gid and ip_list_perms, and later
+// chmod and chown, decide who may do what.
+func TestPermissions(t *testing.T) {
+	const owner, group, other = 4711, 4712, 4713
+	ns := newNetns(t)
+	d := startDaemon(t, ns, oneTable("T"), "-o", "ip_list_perms=0640,ip_list_uid=4711", "-o", "ip_list_gid=4712")
+	if got := d.sh("stat -c '%a %u %g %s %F' T; stat -c '%a %u %g' ."); got != "640 4711 4712 0 regular empty file\n555 0 0\n" {
+		t.Errorf("stat says %q", got)
+	}
+	for _, c := range []struct {
+		name     string
+		uid, gid uint32
+		change   string // done first, by root
+		script   string
+		ok       bool
+	}{
+		{"owner writes", owner, other, "", "echo +192.0.2.1 > T", true},
+		{"owner reads", owner, other, "", "grep -q 192.0.2.1 T", true},
+		{"group reads", other, group, "", "cat T", true},
+		{"group does not write", other, group, "", "echo / > T", false},
+		{"others do not read", other, other, "", "cat T", false},
+		{"others do not write", other, other, "", "echo / > T", false},
+		{"others list", other, other, "", "ls -l T", true},
+		{"nobody makes a table", owner, group, "", "touch U", false},
+		{"nobody deletes one", owner, group, "", "rm -f T", false},
+		{"others do not chmod", other, other, "", "chmod 666 T", false},
+		{"owner does chmod", owner, other, "", "chmod 600 T", true},
+		{"and group reads no more", other, group, "", "cat T", false},
+		{"root opens it to all", other, other, "chmod 666 T", "echo +192.0.2.2 > T", true},
+		{"root gives it away", other, other, "chmod 600 T; chown 4713:4713 T", "echo +192.0.2.3 > T", true},
+		{"and its owner lost it", owner, other, "", "cat T", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			d.sh(c.change)
+			if got := d.as(c.uid, c.gid, c.script); (got.code == 0) != c.ok {
+				t.Errorf("%s as %d:%d: exit %d, %s", c.script, c.uid, c.gid, got.code, got.stderr)
+			}
+		})
+	}
+	for _, script := range []string{"touch U", "rm -f T", "mv T U", "ln -s T U", "mkdir U"} {
+		if got := d.ns.run(t, "sh", "-c", "cd "+d.mount+" && "+script); got.code == 0 {
+			t.Errorf("root: %s succeeded", script)
+		}
+	}
+	if got := d.tables(); !slices.Equal(got, []string{"T"}) {
+		t.Errorf("tables: %q", got)
+	}
+}
+
+// TestCommands has show, add, del and flush work through the mount's files.
+func TestCommands(t *testing.T) {
+	d := startDaemon(t, newNetns(t), oneTable("T"))
+	d.must("add", "T", "192.0.2.1", "2001:db8::1")
+	d.must("add", "T", "192.0.2.2")
+	d.must("del", "T", "192.0.2.1")
+	if got := d.read("T"); len(got) != 2 {
+		t.Errorf("T has %v, want 192.0.2.2 and 2001:db8::1", got)
+	}
+	for _, want := range []string{"T", "192.0.2.2", "2001:db8::1"} {
+		if got := d.must("show"); !strings.Contains(got, want) {
+			t.Errorf("show does not name %s:\n%s", want, got)
+		}
+	}
+	if got := d.must("show", "T", "--json"); !json.Valid([]byte(got)) || !strings.Contains(got, `"192.0.2.2"`) {
+		t.Errorf("show T --json: %s", got)
+	}
+	d.must("flush", "T")
+	if got := d.read("T"); len(got) != 0 {
+		t.Errorf("after flush: %v", got)
+	}
+	for _, args := range [][]string{
+		{"add", "T", "192.0.2.256"},
+		{"add", "ABSENT", "192.0.2.1"},
+		{"del", "T", "localhost"},
+		{"flush", "ABSENT"},
+		{"show", "ABSENT"},
+	} {
+		bad := args[len(args)-1]
+		if args[1] == "ABSENT" {
+			bad = "ABSENT"
+		}
+		got := d.recentfs(args[0], args[1:]...)
+		if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, bad) {
+			t.Errorf("recentfs %q: exit %d, %q; want exit 1 and one line that names %s", args, got.code, got.stderr, bad)
+		}
+	}
+	if got := d.read("T"); len(got) != 0 {
+		t.Errorf("commands that failed left entries: %v", got)
+	}
+}
+
+// oneTable are rules that keep a table and let everything pass.
+func oneTable(name string) string {
+	return fmt.Sprintf(`*recent
+:QUEUE0 ACCEPT [0:0]
+-A QUEUE0 -m recent --set --name %s --rsource
+COMMIT
+`, name)
+}
