@@ -111,6 +111,7 @@ func (q *Queue) parse(got int) int {
 		if !p.Decode(p.Data) {
 			undecodable++
 		}
+		p.Socket = hasSocket(p, &o)
 		q.ids[n] = o.id
 		n++
 	}

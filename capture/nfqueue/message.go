@@ -23,6 +23,7 @@ const (
 	attrOutDev     = 6
 	attrPayload    = 10
 	attrCapLen     = 13
+	attrSkbInfo    = 14
 	attrUID        = 16
 
 	attrTypeMask = 1<<14 - 1 // NLA_TYPE_MASK
@@ -45,10 +46,13 @@ const (
 type origin struct {
 	id      uint32
 	in, out uint32 // device indexes, 0 for none
+	info    uint32 // the flags of NFQA_SKB_INFO
+	uid     bool   // NFQA_UID is there
 }
 
 // parse reads one message: what nfqnl_build_packet_message wrote. It fills p
-// but for the names of the devices and the headers, and keeps msg as p.Data.
+// but for the names of the devices, the headers and Socket, and keeps msg as
+// p.Data.
 func parse(msg []byte, p *capture.Packet) (o origin, k kind) {
 	if len(msg) < headerLen {
 		return o, kindMalformed
@@ -85,7 +89,7 @@ func parse(msg []byte, p *capture.Packet) (o origin, k kind) {
 // known, whole that every attribute was as long as it said. What is unknown or
 // too short for its type is passed over.
 func attributes(b []byte, p *capture.Packet, o *origin) (identified, whole bool) {
-	uid, length := false, uint32(0)
+	length := uint32(0)
 	for whole = true; len(b) >= 4; {
 		size := int(native.Uint16(b))
 		if size < 4 || size > len(b) {
@@ -108,8 +112,10 @@ func attributes(b []byte, p *capture.Packet, o *origin) (identified, whole bool)
 			o.out = number(value)
 		case attrCapLen:
 			length = number(value)
+		case attrSkbInfo:
+			o.info = number(value)
 		case attrUID:
-			uid = true
+			o.uid = true
 		case attrPayload:
 			p.Data = value
 		}
@@ -117,18 +123,7 @@ func attributes(b []byte, p *capture.Packet, o *origin) (identified, whole bool)
 	}
 	// CAP_LEN is there only where the payload was cut.
 	p.Length = max(length, uint32(len(p.Data)))
-	p.Socket = hasSocket(p.Hook, uid, o.in)
 	return identified, whole
-}
-
-// hasSocket is skb->sk != NULL as far as a message tells. UID is there where
-// the socket belongs to a file, and so not for what the kernel sends of
-// itself; but all that passes OUTPUT begins here, and so does what leaves by
-// POSTROUTING without having come in (ip_output hands over the device that a
-// packet came by since Linux 5.7; before, forwarded packets without one look
-// like local ones in POSTROUTING, but not in FORWARD).
-func hasSocket(hook capture.Hook, uid bool, in uint32) bool {
-	return uid || hook == capture.Output || hook == capture.Postrouting && in == 0
 }
 
 // number reads a 32-bit attribute; one cut short counts as 0.

@@ -61,25 +61,19 @@ func TestParse(t *testing.T) {
 		want   capture.Packet // but for Data
 		data   []byte
 	}{
-		{"whole", wholeMessage, kindPacket, origin{77, 3, 4},
+		{"whole", wholeMessage, kindPacket, origin{id: 77, in: 3, out: 4},
 			capture.Packet{Queue: 5, Hook: capture.Forward, Mark: 0x1234, Length: 1500}, syn},
-		{"arriving", packetMessage(packetHdr(1, capture.Input), attr{attrInDev, be32(3)}, payload), kindPacket, origin{1, 3, 0},
+		{"arriving", packetMessage(packetHdr(1, capture.Input), attr{attrInDev, be32(3)}, payload), kindPacket, origin{id: 1, in: 3},
 			capture.Packet{Queue: 5, Hook: capture.Input, Length: 40}, syn},
-		{"arriving for a socket", packetMessage(packetHdr(1, capture.Input), attr{attrUID, be32(0)}, payload), kindPacket, origin{id: 1},
-			capture.Packet{Queue: 5, Hook: capture.Input, Socket: true, Length: 40}, syn},
-		{"output of the kernel itself", packetMessage(packetHdr(1, capture.Output), attr{attrOutDev, be32(4)}, payload), kindPacket, origin{1, 0, 4},
-			capture.Packet{Queue: 5, Hook: capture.Output, Socket: true, Length: 40}, syn},
-		{"postrouting, local", packetMessage(packetHdr(1, capture.Postrouting), attr{attrOutDev, be32(4)}, payload), kindPacket, origin{1, 0, 4},
-			capture.Packet{Queue: 5, Hook: capture.Postrouting, Socket: true, Length: 40}, syn},
-		{"postrouting, forwarded", packetMessage(packetHdr(1, capture.Postrouting), attr{attrInDev, be32(3)}, attr{attrOutDev, be32(4)}, payload), kindPacket, origin{1, 3, 4},
-			capture.Packet{Queue: 5, Hook: capture.Postrouting, Length: 40}, syn},
+		{"with the uid of a socket", packetMessage(packetHdr(1, capture.Output), attr{attrOutDev, be32(4)}, attr{attrUID, be32(0)}, attr{attrSkbInfo, be32(1)}, payload), kindPacket,
+			origin{id: 1, out: 4, info: checksumNotReady, uid: true}, capture.Packet{Queue: 5, Hook: capture.Output, Length: 40}, syn},
 		{"no payload", packetMessage(packetHdr(1, capture.Input)), kindPacket, origin{id: 1},
 			capture.Packet{Queue: 5, Hook: capture.Input}, nil},
 		{"short mark", packetMessage(packetHdr(1, capture.Input), attr{attrMark, []byte{1, 2, 3}}, payload), kindPacket, origin{id: 1},
 			capture.Packet{Queue: 5, Hook: capture.Input, Length: 40}, syn},
 		{"trailing bytes", alter(packetMessage(packetHdr(1, capture.Input), payload), func(b []byte) []byte { return append(b, 1, 2, 3) }), kindPacket, origin{id: 1},
 			capture.Packet{Queue: 5, Hook: capture.Input, Length: 40}, syn},
-		{"cut in the payload", wholeMessage[:len(wholeMessage)-1], kindDamaged, origin{77, 3, 4},
+		{"cut in the payload", wholeMessage[:len(wholeMessage)-1], kindDamaged, origin{id: 77, in: 3, out: 4},
 			capture.Packet{Queue: 5, Hook: capture.Forward, Mark: 0x1234, Length: 1500}, nil},
 		{"attribute of length 0", alter(packetMessage(packetHdr(1, capture.Input), payload), func(b []byte) []byte {
 			native.PutUint16(b[prefixLen+12:], 0)
@@ -118,7 +112,7 @@ func TestParse(t *testing.T) {
 
 // samePacket compares what parse sets, Data aside.
 func samePacket(a, b *capture.Packet) bool {
-	return a.Queue == b.Queue && a.Hook == b.Hook && a.Socket == b.Socket && a.Length == b.Length &&
+	return a.Queue == b.Queue && a.Hook == b.Hook && a.Length == b.Length &&
 		a.Header == b.Header && a.Mark == b.Mark && a.Marked == b.Marked && a.Verdict == b.Verdict
 }
 

@@ -73,6 +73,30 @@ func fullIPv4(text string) (a [16]byte, ok bool) {
 	return parseIPv4(text)
 }
 
+// anyIPv4 reads an IPv4 address as getaddrinfo does: inet_aton. Fewer than four
+// numbers will do, the last of them filling all that is left.
+func anyIPv4(text string) (a [16]byte, ok bool) {
+	parts := strings.Split(text, ".")
+	if len(parts) > 4 {
+		return a, false
+	}
+	for i, part := range parts {
+		width := 1
+		if i == len(parts)-1 {
+			width = 4 - i
+		}
+		n, ok := number(part, 1<<(8*width)-1)
+		if !ok || part[0] < '0' || part[0] > '9' {
+			return a, false
+		}
+		for j := i + width; j > i; j-- {
+			a[j-1] = byte(n)
+			n >>= 8
+		}
+	}
+	return a, true
+}
+
 // parseIPv6 follows inet_pton.
 func parseIPv6(text string) (a [16]byte, ok bool) {
 	ip, err := netip.ParseAddr(text)

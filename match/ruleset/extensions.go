@@ -77,15 +77,23 @@ func readDestPort(l *line, g *given) (err error) {
 	return err
 }
 
-// readPorts reads PORT, LOW:HIGH, LOW: or :HIGH: parse_tcp_ports. All ports
-// inverted would never match, and tcp and udp would lose it when printed.
+// readPorts reads PORT, LOW:HIGH, LOW: or :HIGH: parse_tcp_ports,
+// parse_sctp_ports, and xtopt_parse_mport for udp, which takes ranges upside
+// down: no port is in them. All ports inverted would never match, and tcp and
+// udp would lose it when printed.
 func (l *line) readPorts(g *given, c conditions) (ports, error) {
-	protocol := map[matchKind]string{matchTCP: "tcp", matchUDP: "udp", matchSCTP: "sctp"}[g.match.kind]
+	parse := parseUDPPort
+	switch g.match.kind {
+	case matchTCP:
+		parse = func(text string) (uint16, error) { return parsePort(text, "tcp") }
+	case matchSCTP:
+		parse = func(text string) (uint16, error) { return parsePort(text, "sctp") }
+	}
 	low, high, isRange := strings.Cut(g.arg[0], ":")
 	r := allPorts
 	var err error
 	if low != "" || !isRange {
-		if r.low, err = parsePort(low, protocol); err != nil {
+		if r.low, err = parse(low); err != nil {
 			return r, fmt.Errorf("%s: %w", g.as, err)
 		}
 		r.high = r.low
@@ -93,15 +101,15 @@ func (l *line) readPorts(g *given, c conditions) (ports, error) {
 	if isRange {
 		r.high = allPorts.high
 		if high != "" {
-			if r.high, err = parsePort(high, protocol); err != nil {
+			if r.high, err = parse(high); err != nil {
 				return r, fmt.Errorf("%s: %w", g.as, err)
 			}
 		}
 	}
 	switch {
-	case r.low > r.high:
+	case r.low > r.high && g.match.kind != matchUDP:
 		return r, fmt.Errorf("%s %s: the first port is the larger one, swap them", g.as, g.arg[0])
-	case r == allPorts && g.invert:
+	case r == allPorts && g.invert && g.match.kind != matchSCTP:
 		return r, fmt.Errorf("! %s %s would never match: leave it out", g.as, g.arg[0])
 	}
 	g.match.ask(g, c)

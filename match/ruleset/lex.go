@@ -60,9 +60,10 @@ func isDecimal(s string) bool {
 }
 
 // number reads a whole number as strtoul does with base 0, and all of it:
-// xtables_strtoul. A leading 0x makes it hexadecimal, a leading 0 octal. Signs
-// and spaces in front are refused.
+// xtables_strtoul. A leading 0x makes it hexadecimal, a leading 0 octal; spaces
+// and a + may stand in front.
 func number(s string, most uint64) (n uint64, ok bool) {
+	s = strings.TrimPrefix(strings.TrimLeft(s, " \t"), "+")
 	base := uint64(10)
 	switch {
 	case len(s) > 2 && (s[:2] == "0x" || s[:2] == "0X"):

@@ -62,7 +62,7 @@ type found struct {
 func (l *line) find(word string) (found, error) {
 	if !strings.HasPrefix(word, "--") {
 		for i := range ruleOptions {
-			if len(word) == 2 && ruleOptions[i].short == word[1] {
+			if ruleOptions[i].short == word[1] {
 				return found{&ruleOptions[i], nil}, nil
 			}
 		}
@@ -120,6 +120,9 @@ func (l *line) read() error {
 			invert = true
 			continue
 		}
+		if word == "--" && l.next == len(l.words) {
+			break // getopt: no option follows
+		}
 		if len(word) < 2 || word[0] != '-' || word == "--" {
 			return fmt.Errorf("argument %q belongs to no option: leave it out, or quote text that has spaces", word)
 		}
@@ -135,7 +138,7 @@ func (l *line) read() error {
 }
 
 func (l *line) readOption(word string, invert bool) error {
-	word, value, hasValue := cutValue(word)
+	word, value, hasValue := l.cutValue(word)
 	o, err := l.find(word)
 	if errors.Is(err, errUnknown) && l.loadProtocol() {
 		o, err = l.find(word)
@@ -148,7 +151,7 @@ func (l *line) readOption(word string, invert bool) error {
 	}
 	g := &given{as: word, invert: invert, match: o.m}
 	if hasValue && o.args == 0 {
-		return fmt.Errorf("%s takes no value: leave =%s out", word, value)
+		return fmt.Errorf("%s takes no value: leave %q out", word, value)
 	}
 	for i := range o.args {
 		if i == 0 && hasValue {
@@ -169,12 +172,19 @@ func (l *line) readOption(word string, invert bool) error {
 	return o.read(l, g)
 }
 
-// cutValue takes --option=value apart.
-func cutValue(word string) (name, value string, ok bool) {
+// cutValue takes --option=value and -ovalue apart. Short options without a
+// value may share a - with what follows: getopt_long.
+func (l *line) cutValue(word string) (name, value string, ok bool) {
 	if strings.HasPrefix(word, "--") {
 		return strings.Cut(word, "=")
 	}
-	return word, "", false
+	name, value = word[:2], word[2:]
+	if o, err := l.find(name); value != "" && value[0] != '-' && err == nil && o.args == 0 {
+		l.next--
+		l.words[l.next] = "-" + value
+		return name, "", false
+	}
+	return name, value, value != ""
 }
 
 // readArg takes the next word for an argument, and before the first one the !

@@ -114,6 +114,20 @@ func TestMask(t *testing.T) {
 	if got := f.chains[0].rules[0].matches[0].info.Mask; got != want {
 		t.Errorf("mask %v, want %v", got, want)
 	}
+	// The mask is a host for iptables: getaddrinfo, and so inet_aton, reads it.
+	for text, want := range map[string]string{
+		"255": "0.0.0.255", "255.255": "255.0.0.255", "255.255.65280": "255.255.255.0", "0xffffff00": "255.255.255.0", "0377.0.0.0": "255.0.0.0",
+	} {
+		got := saved(t, mustParse(t, document("-m recent --set --mask "+text), modern))
+		if !strings.Contains(got, "--mask "+want+" --rsource") {
+			t.Errorf("--mask %s saved as\n%s, want %s", text, got, want)
+		}
+	}
+	for _, text := range []string{"", ".", "1.2.3.4.5", "256.0.0.0", "255.255.65536", "4294967296", "+1", "255.", ".255", "08.0.0.0", "255.0.0.0x"} {
+		if _, err := Parse("rules", []byte(document("-m recent --set --mask \""+text+"\"")), modern); err == nil {
+			t.Errorf("--mask %q taken", text)
+		}
+	}
 	f = mustParse(t, document("-m recent --set --mask 255.255.255.255"), modern)
 	if got := f.chains[0].rules[0].matches[0].info.Mask; got != recent.AllOnes {
 		t.Errorf("mask %v, want all ones", got)

@@ -56,20 +56,36 @@ func protocolName(n uint8) string {
 	return strconv.Itoa(int(n))
 }
 
-// parsePort reads a port's number, or its name in /etc/services:
-// xtables_parse_port. A name that the protocol does not have may be another's,
-// as it may in iptables' udp match.
+// parsePort reads a port's number, or the name that the protocol has for it in
+// /etc/services: xtables_parse_port.
 func parsePort(text, protocol string) (uint16, error) {
 	if n, ok := number(text, 65535); ok {
 		return uint16(n), nil
 	}
+	return serviceByName(text, protocol)
+}
+
+// parseUDPPort is for the udp match, which leaves a port to getaddrinfo: a
+// number is decimal, and a name may be any protocol's (xtables_getportbyname).
+// A number that would be cut to 16 bits there is refused.
+func parseUDPPort(text string) (uint16, error) {
+	digits := strings.TrimPrefix(strings.TrimLeft(text, " \t"), "+")
+	if n, err := strconv.ParseUint(digits, 10, 16); err == nil {
+		return uint16(n), nil
+	}
+	return serviceByName(text, "tcp", "udp", "dccp", "udplite", "sctp")
+}
+
+// serviceByName is the port that the first of the protocols has under a name.
+func serviceByName(name string, protocols ...string) (uint16, error) {
 	all := services()
-	for _, p := range []string{protocol, "tcp", "udp"} {
-		if n, ok := all[text+"/"+p]; ok {
+	for _, p := range protocols {
+		if n, ok := all[name+"/"+p]; ok {
 			return n, nil
 		}
 	}
-	return 0, fmt.Errorf("port %q is neither a number, 0 to 65535, nor a name in %s", text, servicesFile)
+	return 0, fmt.Errorf("port %q is neither a number, 0 to 65535, nor a name that %s has for %s",
+		name, servicesFile, strings.Join(protocols, ", "))
 }
 
 const servicesFile = "/etc/services"

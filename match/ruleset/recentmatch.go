@@ -85,7 +85,7 @@ func readName(_ *line, g *given) error {
 // prints where there is no mask, and which changes no address here.
 func readMask(l *line, g *given) error {
 	text := g.arg[0]
-	parse, family := fullIPv4, uint8(unix.NFPROTO_IPV4)
+	parse, family := anyIPv4, uint8(unix.NFPROTO_IPV4)
 	if strings.Contains(text, ":") {
 		parse, family = parseIPv6, unix.NFPROTO_IPV6
 	}

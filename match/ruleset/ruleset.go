@@ -9,11 +9,14 @@
 // something in it belongs to one: -4, -6, an address, ICMP, -f, a mask.
 //
 // Where the text differs from what iptables takes: a rule that could never
-// match and would lose that when it is printed is refused, as is a string that
-// the kernel would cut; host names are refused; a table's name that would not
-// read back is printed in quotes, --seconds without a sign; "!" may also stand
-// behind its option, as before iptables 1.4.3; and any loop between chains is
-// refused, not only one that packets can reach.
+// match and would lose that when it is printed is refused, as is a string or a
+// port that would be cut, a quote that stays open, and ICMP or a mask in a rule
+// of the other family; host names are refused, also before a mask of 0, and
+// zones; a table's name that would not read back is printed in quotes,
+// --seconds without a sign; "!" may also stand behind its option, as before
+// iptables 1.4.3, and -p's value without a space; and any loop between chains
+// is refused, not only one that packets can reach. A test that has the kernel
+// beside it, TestLiveRules, holds the list with an example of each.
 package ruleset
 
 import (

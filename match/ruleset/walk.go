@@ -4,6 +4,8 @@ import (
 	"strings"
 	"sync/atomic"
 
+	"golang.org/x/sys/unix"
+
 	"recentfs/capture"
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
@@ -54,11 +56,7 @@ func (q *Queue) walk(p *capture.Packet, b *recent.Batch, came uint32, now jiffie
 	rules, depth := q.set.rules, 0
 	for at := q.start; ; {
 		r := &rules[at]
-		if !r.head.meets(p) {
-			at++
-			continue
-		}
-		switch r.meetsAll(p, b, now) {
+		switch r.meets(p, b, now) {
 		case hotdrop:
 			return capture.Drop
 		case no:
@@ -129,9 +127,12 @@ func when(matched bool) outcome {
 	return no
 }
 
-// meetsAll asks the rule's matches, in the order in which they are written, up
-// to the first that does not match.
-func (r *rule) meetsAll(p *capture.Packet, b *recent.Batch, now jiffies.Jiffies) outcome {
+// meets asks the rule's head, then its matches in the order in which they are
+// written, up to the first that does not match.
+func (r *rule) meets(p *capture.Packet, b *recent.Batch, now jiffies.Jiffies) outcome {
+	if m := r.head.meets(p); m != yes {
+		return m
+	}
 	for i := range r.matches {
 		if m := r.matches[i].meets(p, b, now); m != yes {
 			return m
@@ -140,23 +141,27 @@ func (r *rule) meetsAll(p *capture.Packet, b *recent.Batch, now jiffies.Jiffies)
 	return yes
 }
 
-// meets follows ip_packet_match and ip6_packet_match.
-func (h *head) meets(p *capture.Packet) bool {
+// meets follows ip_packet_match and ip6_packet_match. The latter drops a packet
+// in which it looks for the protocol and finds none, once all else is met.
+func (h *head) meets(p *capture.Packet) outcome {
 	if h.family != 0 && h.family != p.Family {
-		return false
+		return no
 	}
 	switch {
 	case h.asked == 0:
-		return true
-	case h.asks(testProtocol) && h.protocol == p.Protocol == h.not(testProtocol),
-		h.asks(testSource) && h.src.contains(&p.Src) == h.not(testSource),
+		return yes
+	case h.asks(testSource) && h.src.contains(&p.Src) == h.not(testSource),
 		h.asks(testDest) && h.dst.contains(&p.Dst) == h.not(testDest),
 		h.asks(testIn) && h.in.is(p.In) == h.not(testIn),
 		h.asks(testOut) && h.out.is(p.Out) == h.not(testOut),
 		h.asks(testFragment) && (p.FragmentOffset != 0) == h.not(testFragment):
-		return false
+		return no
+	case !h.asks(testProtocol):
+		return yes
+	case p.NoProtocol:
+		return hotdrop
 	}
-	return true
+	return when((h.protocol == p.Protocol) != h.not(testProtocol))
 }
 
 // asks reports whether a condition is there.
@@ -186,24 +191,27 @@ func (m *match) meets(p *capture.Packet, b *recent.Batch, now jiffies.Jiffies) o
 }
 
 // meetsTransport is for the matches that look at the transport header, which
-// only the first fragment has. A first fragment too short to have one is
-// dropped; for multiport, too, that means the whole header, where
-// multiport_mt is content with the ports.
+// only the first fragment has. A first fragment too short to have what the
+// match reads is dropped; multiport_mt reads the ports alone.
 func (m *match) meetsTransport(p *capture.Packet) outcome {
 	if p.FragmentOffset != 0 {
-		// tcp_mt: an offset of 8 bytes would overwrite the flags.
-		if m.kind == matchTCP && p.FragmentOffset == 1 {
+		// tcp_mt: an offset of 8 bytes would overwrite the flags. It compares
+		// with 1, which ipv6_find_hdr, counting bytes, never gives.
+		if m.kind == matchTCP && p.FragmentOffset == 1 && p.Family == unix.NFPROTO_IPV4 {
 			return hotdrop
 		}
 		return no
 	}
+	if m.kind == matchMultiport {
+		if !p.Ports {
+			return hotdrop
+		}
+		return when(m.multi.contains(p) != (m.inverted != 0))
+	}
 	if !p.Transport {
 		return hotdrop
 	}
-	switch m.kind {
-	case matchMultiport:
-		return when(m.multi.contains(p) != (m.inverted != 0))
-	case matchICMP, matchICMP6:
+	if m.kind == matchICMP || m.kind == matchICMP6 {
 		return when(m.isType(p) != (m.inverted != 0))
 	}
 	return when(m.meetsPorts(p))

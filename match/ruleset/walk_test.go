@@ -64,7 +64,7 @@ func (b *bench) saved(t testing.TB, counters bool) string {
 // packet is a forwarded SYN from port 1024 to port 22, changed by what follows.
 func packet(src, dst string, change ...func(*capture.Packet)) capture.Packet {
 	p := capture.Packet{Hook: capture.Forward, In: "eth0", Out: "eth1", Length: 60}
-	p.Header = capture.Header{TTL: 64, Protocol: unix.IPPROTO_TCP, Transport: true, SrcPort: 1024, DstPort: 22, TCPFlags: flagSYN}
+	p.Header = capture.Header{TTL: 64, Protocol: unix.IPPROTO_TCP, Transport: true, Ports: true, SrcPort: 1024, DstPort: 22, TCPFlags: flagSYN}
 	p.Family = setAddress(&p.Src, src)
 	setAddress(&p.Dst, dst)
 	for _, c := range change {
@@ -83,14 +83,23 @@ func setAddress(a *[16]byte, text string) (family uint8) {
 }
 
 func udp(p *capture.Packet)       { p.Protocol, p.TCPFlags = unix.IPPROTO_UDP, 0 }
-func truncated(p *capture.Packet) { p.Transport = false }
+func truncated(p *capture.Packet) { p.Transport, p.Ports = false, false }
+
+// cut leaves the ports of the transport header and no more.
+func cut(p *capture.Packet) { p.Transport, p.TCPFlags = false, 0 }
+
+// nowhere has extension headers that lead to no protocol.
+func nowhere(p *capture.Packet) {
+	truncated(p)
+	p.NoProtocol, p.Protocol = true, 0
+}
 
 func protocol(n uint8) func(*capture.Packet) {
 	return func(p *capture.Packet) { p.Protocol = n }
 }
 
 func fragment(offset uint16) func(*capture.Packet) {
-	return func(p *capture.Packet) { p.FragmentOffset, p.Transport = offset, false }
+	return func(p *capture.Packet) { p.FragmentOffset, p.Transport, p.Ports = offset, false, false }
 }
 
 func icmp(kind, code uint8) func(*capture.Packet) {
@@ -164,6 +173,10 @@ func TestMeets(t *testing.T) {
 		{"-p udp", v4, no},
 		{"! -p udp", v4, yes},
 		{"! -p tcp", v4, no},
+		{"-p tcp", with(v6, nowhere), hotdrop},
+		{"! -p tcp", with(v6, nowhere), hotdrop},
+		{"-s 2001:db8::2 -p tcp", with(v6, nowhere), no},
+		{"-s 2001:db8::1", with(v6, nowhere), yes},
 		{"-f", v4, no},
 		{"-f", with(v4, fragment(100)), yes},
 		{"! -f", v4, yes},
@@ -178,7 +191,9 @@ func TestMeets(t *testing.T) {
 		{"-p tcp --dport 22", with(v4, udp), no},
 		{"-p tcp --dport 22", with(v4, fragment(2)), no},
 		{"-p tcp --dport 22", with(v4, fragment(1)), hotdrop},
+		{"-p tcp --dport 22", with(v6, fragment(1)), no},
 		{"-p tcp --dport 22", with(v4, truncated), hotdrop},
+		{"-p tcp --dport 22", with(v4, cut), hotdrop},
 		{"-p tcp ! --dport 22", with(v4, truncated), hotdrop},
 		{"-p tcp -m tcp", with(v4, truncated), hotdrop},
 		{"-p tcp", with(v4, truncated), yes},
@@ -201,6 +216,9 @@ func TestMeets(t *testing.T) {
 		{"-p dccp -m multiport --dports 22", with(v4, protocol(unix.IPPROTO_DCCP)), yes},
 		{"-p tcp -m multiport --dports 22", with(v4, fragment(1)), no},
 		{"-p tcp -m multiport --dports 22", with(v4, truncated), hotdrop},
+		{"-p tcp -m multiport --dports 22", with(v4, cut), yes},
+		{"-p tcp -m multiport ! --ports 22", with(v4, cut), no},
+		{"-p udp -m multiport --dports 22", with(v6, udp, cut), yes},
 		{"-p icmp --icmp-type 8", with(v4, icmp(8, 0)), yes},
 		{"-p icmp --icmp-type 8", with(v4, icmp(8, 9)), yes},
 		{"-p icmp --icmp-type 8/0", with(v4, icmp(8, 9)), no},
@@ -227,12 +245,9 @@ func TestMeets(t *testing.T) {
 		t.Run(c.rule, func(t *testing.T) {
 			b := load(t, document(c.rule))
 			r := &b.rules[0]
-			got := no
-			if r.head.meets(&c.packet) {
-				var hold recent.Batch
-				got = r.meetsAll(&c.packet, &hold, b.clock.Now())
-				hold.End()
-			}
+			var hold recent.Batch
+			got := r.meets(&c.packet, &hold, b.clock.Now())
+			hold.End()
 			if got != c.want {
 				t.Errorf("%+v: outcome %d, want %d", c.packet.Header, got, c.want)
 			}

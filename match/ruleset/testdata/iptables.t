@@ -35,6 +35,10 @@
 -p 6;-p tcp;OK
 -p 0x11;-p udp;OK
 -p 250;=;OK
+-p +6;-p tcp;OK
+-4f;-f;OK
+-p tcp --;-p tcp;OK
+-p tcp -- -j ACCEPT;belongs to no option;FAIL
 -p all;;OK
 -p 0;;OK
 -p gre;=;OK
@@ -100,17 +104,26 @@ foo;belongs to no option;FAIL
 -p udp -m udp ! --sport 1 --dport 65535;=;OK
 -p udp --dport 53;-p udp -m udp --dport 53;OK
 -p udp --dport domain;-p udp -m udp --dport 53;OK
+-p udp --dport ssh;-p udp -m udp --dport 22;OK
+-p udp --dport 010;-p udp -m udp --dport 10;OK
+-p udp --dport 0x10;neither a number;FAIL
 -p udp -m udp --sport 1024:;-p udp -m udp --sport 1024:65535;OK
 -m udp --dport 1;needs -p udp;FAIL
 -p udp -m udp;=;OK
 -p sctp -m sctp --sport 1:65535;=;OK
 -p sctp --dport 0:65535;-p sctp -m sctp --dport 0:65535;OK
 -p sctp -m sctp ! --dport 7;=;OK
+-p sctp ! --dport :;-p sctp -m sctp ! --dport 0:65535;OK
+-p sctp --dport 010;-p sctp -m sctp --dport 8;OK
+-p sctp --dport 2:1;swap;FAIL
+-p sctp --dport ssh;neither a number;FAIL
 -p tcp -m multiport --sports 53,1024:65535;=;OK
 -p udp -m multiport --ports 53,1024:65535;=;OK
 -p dccp -m multiport --dports 53,1024:65535;=;OK
 -p udplite -m multiport ! --dports 53;=;OK
 -p tcp -m multiport --dports ssh,http;-p tcp -m multiport --dports 22,80;OK
+-p udp -m multiport --dports ssh;neither a number;FAIL
+-p dccp -m multiport --dports http;neither a number;FAIL
 -p tcp -m multiport --destination-ports 22,80;-p tcp -m multiport --dports 22,80;OK
 -p tcp -m multiport --ports 1,2,3,4,6,7,8,9,10,11,12,13,14,15;=;OK
 -p tcp -m multiport --ports 1,2,3,4,6,7,8,9,10,11,12,13,14,15,16,17;more than 15 ports;FAIL
@@ -159,6 +172,8 @@ foo;belongs to no option;FAIL
 -m recent ! --remove --name a.b --rdest;-m recent ! --remove --name a.b --mask 255.255.255.255 --rdest;OK
 -m recent --rcheck --seconds 60 --reap --hitcount 4;-m recent --rcheck --seconds 60 --reap --hitcount 4 --name DEFAULT --mask 255.255.255.255 --rsource;OK
 -m recent --rcheck --seconds 0x10 --hitcount 010;-m recent --rcheck --seconds 16 --hitcount 8 --name DEFAULT --mask 255.255.255.255 --rsource;OK
+-mrecent --rcheck --seconds +60 --hitcount " 4";-m recent --rcheck --seconds 60 --hitcount 4 --name DEFAULT --mask 255.255.255.255 --rsource;OK
+-m recent --rcheck --seconds "60 ";from 1 to;FAIL
 -m recent --rcheck --hitcount 0;-m recent --rcheck --name DEFAULT --mask 255.255.255.255 --rsource;OK
 -m recent --rcheck --rdest --rsource;-m recent --rcheck --name DEFAULT --mask 255.255.255.255 --rsource;OK
 -m recent --rc --hit 3;-m recent --rcheck --hitcount 3 --name DEFAULT --mask 255.255.255.255 --rsource;OK

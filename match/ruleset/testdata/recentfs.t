@@ -35,16 +35,17 @@
 ! -i +;would never match;FAIL
 -i "a b";is no device's name;FAIL
 -p tcp ! --dport 0:65535;would never match;FAIL
--p udp --dport 2:1;swap;FAIL
 -p tcp --tcp-flags NONE SYN;would never match;FAIL
 -p tcp --tcp-option 7;only the kernel can match;FAIL
 -p sctp --chunk-types any INIT;only the kernel can match;FAIL
+-p udp --dport 2:1;-p udp -m udp --dport 2:1;OK
+-p udp --dport 65536;neither a number;FAIL
 -p icmp --icmp-type 3/1:4;is no type;FAIL
 -m recent --set --mask 255.255.0.0;--compat modern;FAIL
 -m recent --rcheck --hitcount 21;raise ip_pkt_list_tot;FAIL
 -m recent --set --name a/b;no file can bear it;FAIL
 -m recent --set --name ..;no file can bear it;FAIL
--m recent --set --mask 255.255;write the mask as an address;FAIL
+-m recent --set --mask 255.255.256.0;write the mask as an address;FAIL
 -m conntrack --ctstate NEW;-m conntrack: only the kernel can match this: put it on the kernel's rule that queues;FAIL
 -m limit --limit 1/s;only the kernel can match;FAIL
 -j REJECT;no chain of this name;FAIL
@@ -57,6 +58,7 @@
 -c 1 2;has no meaning in a file;FAIL
 -t recent;has no meaning in a file;FAIL
 -p tcp --syn=1;takes no value;FAIL
--ptcp;has this option;FAIL
+-ptcp;-p tcp;OK
+-4-f;takes no value;FAIL
 -m comment --comment "open;a quote is not closed;FAIL
 -j REPEAT;would loop;FAIL
