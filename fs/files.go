@@ -17,16 +17,31 @@ func (fs *filesystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 	if in.Flags&unix.O_DIRECT != 0 {
 		return fuse.EINVAL // do_dentry_open, for a file without FMODE_CAN_ODIRECT
 	}
+	var ok bool
+	if out.Fh, ok = fs.newHandle(in.NodeId, reads(in.Flags)); !ok {
+		return fuse.Status(unix.ESTALE)
+	}
+	out.OpenFlags = openFlags
+	if reads(in.Flags) {
+		fs.refuseSplice(in.NodeId)
+	}
+	return fuse.OK
+}
+
+// newHandle opens a node's table; ok is false where it is gone.
+func (fs *filesystem) newHandle(node uint64, reads bool) (fh uint64, ok bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	t := fs.files[in.NodeId]
+	t := fs.files[node]
 	if t == nil {
-		return fuse.Status(unix.ESTALE)
+		return 0, false
+	}
+	if reads {
+		fs.readers[node]++
 	}
 	fs.lastHandle++
 	fs.handles[fs.lastHandle] = &handle{table: t}
-	out.Fh, out.OpenFlags = fs.lastHandle, openFlags
-	return fuse.OK
+	return fs.lastHandle, true
 }
 
 // Release follows seq_release_private.
@@ -34,7 +49,36 @@ func (fs *filesystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	delete(fs.handles, in.Fh)
+	if !reads(in.Flags) {
+		return
+	}
+	if fs.readers[in.NodeId]--; fs.readers[in.NodeId] == 0 {
+		delete(fs.readers, in.NodeId)
+	}
 }
+
+// reads tells whether a file was opened for reading.
+func reads(flags uint32) bool { return flags&unix.O_ACCMODE != unix.O_WRONLY }
+
+// refuseSplice makes sendfile(2) and splice(2) fail on a file that somebody is
+// about to read, as they do in procfs, so that busybox's cat, Python's
+// shutil.copyfile and others go on by read(2).
+//
+// Since Linux 6.5 both go through the page cache (filemap_splice_read), up to
+// the size that the kernel believes the file to have; of a file of size 0 they
+// find the end without asking. A byte stored somewhere behind makes the kernel
+// believe in a size up to there, and distrust it (fuse_notify_store): whoever
+// asks for the size is told ours, 0. The first page it then has to ask for, and
+// Read refuses it.
+func (fs *filesystem) refuseSplice(node uint64) {
+	// Further behind each time, as the kernel takes no note of less. An error
+	// says that it does not know the node, or is too old to know the message:
+	// then there is nothing to refuse.
+	fs.server.InodeNotifyStoreCache(node, fs.behind.Add(1), []byte{0})
+}
+
+// behindWrites is a position that no write moves the end of a file to.
+const behindWrites = 4096
 
 // handle is the open file with that number, or nil.
 func (fs *filesystem) handle(fh uint64) *handle {
@@ -43,8 +87,12 @@ func (fs *filesystem) handle(fh uint64) *handle {
 	return fs.handles[fh]
 }
 
-// Read follows proc_reg_read.
+// Read follows proc_reg_read. A read without an owner is not a program's but
+// the page cache's: procfs has none, see refuseSplice.
 func (fs *filesystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	if in.ReadFlags&fuse.READ_LOCKOWNER == 0 {
+		return nil, fuse.EINVAL
+	}
 	h := fs.handle(in.Fh)
 	if h == nil {
 		return nil, fuse.EBADF

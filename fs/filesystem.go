@@ -2,6 +2,7 @@ package fs
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -19,11 +20,13 @@ type filesystem struct {
 
 	reg    *recent.Registry
 	server *fuse.Server // set before the first request
+	behind atomic.Int64 // for refuseSplice
 
 	mu         sync.Mutex
 	root       recent.Attr                // guarded by mu: the directory's
 	files      map[uint64]*recent.Table   // guarded by mu: by node, those that were looked up
 	handles    map[uint64]*handle         // guarded by mu: the open files
+	readers    map[uint64]int             // guarded by mu: by node, how many of them are for reading
 	listings   map[uint64][]*recent.Table // guarded by mu: the open directories
 	lastHandle uint64                     // guarded by mu
 }
@@ -35,19 +38,25 @@ const (
 	// blockSize is the st_blksize of a file, by which stdio and others choose
 	// their buffer: procfs says 1024, but here each read is a round trip.
 	blockSize = maxRead
+	// maxSize is what truncate(2) allows in procfs: the s_maxbytes that
+	// alloc_super gives a file system which sets none.
+	maxSize = 1<<31 - 1
 	// dirBlockSize is the st_blksize of procfs.
 	dirBlockSize = 1024
 )
 
 func newFilesystem(reg *recent.Registry) *filesystem {
-	return &filesystem{
+	fs := &filesystem{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		reg:           reg,
 		root:          recent.Attr{Perms: 0o555},
 		files:         make(map[uint64]*recent.Table),
 		handles:       make(map[uint64]*handle),
+		readers:       make(map[uint64]int),
 		listings:      make(map[uint64][]*recent.Table),
 	}
+	fs.behind.Store(behindWrites)
+	return fs
 }
 
 // Init is called when the kernel has agreed on the protocol, before the first
@@ -139,16 +148,33 @@ func (fs *filesystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 			return fuse.Status(unix.ESTALE)
 		}
 		fileAttr(&out.Attr, t)
+		// While this request is under way, so that the kernel answers by it but
+		// does not remember its size (fuse_change_attributes). With a handle it
+		// asks for SEEK_END, which is to take the size from here.
+		if fs.isRead(in.NodeId) && in.Flags()&fuse.FUSE_GETATTR_FH == 0 {
+			fs.refuseSplice(in.NodeId)
+		}
 	}
 	out.SetTimeout(valid)
 	return fuse.OK
 }
 
+// isRead tells whether somebody has the file open for reading.
+func (fs *filesystem) isRead(node uint64) bool {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	return fs.readers[node] > 0
+}
+
 // SetAttr follows proc_notify_change: mode and owner stay, a size or a time is
-// taken and has no effect. Whether the caller may, the kernel has checked
+// taken and has no effect, unless the size is beyond what procfs allows
+// (inode_newsize_ok). Whether the caller may, the kernel has checked
 // (default_permissions). The answer expires at once, as that to Lookup: older
 // kernels do not look at attr_version here.
 func (fs *filesystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	if size, ok := in.GetSize(); ok && size > maxSize {
+		return fuse.Status(unix.EFBIG)
+	}
 	change := func(a *recent.Attr) {
 		if mode, ok := in.GetMode(); ok {
 			a.Perms = mode

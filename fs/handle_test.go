@@ -71,12 +71,12 @@ func TestOddRequests(t *testing.T) {
 	if st := fs.Lookup(nil, &fuse.InHeader{NodeId: fuse.FUSE_ROOT_ID}, "foo", new(fuse.EntryOut)); !st.Ok() {
 		t.Fatal(st)
 	}
-	if st := fs.Open(nil, &fuse.OpenIn{InHeader: header(node(tab))}, &opened); !st.Ok() {
+	if st := fs.Open(nil, &fuse.OpenIn{InHeader: header(node(tab)), Flags: unix.O_WRONLY}, &opened); !st.Ok() {
 		t.Fatal(st)
 	}
 	list := func(fh, off uint64, size int) int {
 		out := fuse.NewDirEntryList(make([]byte, size), off)
-		if st := fs.ReadDir(nil, &fuse.ReadIn{Fh: fh, Offset: off}, out); !st.Ok() {
+		if st := fs.ReadDir(nil, &fuse.ReadIn{ReadFlags: fuse.READ_LOCKOWNER, Fh: fh, Offset: off}, out); !st.Ok() {
 			t.Errorf("listing: %v", st)
 		}
 		return len(out.Bytes())
@@ -84,7 +84,7 @@ func TestOddRequests(t *testing.T) {
 	var dir fuse.OpenOut
 	fs.OpenDir(nil, &fuse.OpenIn{}, &dir)
 	read := func(fh, off uint64, size int) fuse.Status {
-		_, st := fs.Read(nil, &fuse.ReadIn{Fh: fh, Offset: off}, make([]byte, size))
+		_, st := fs.Read(nil, &fuse.ReadIn{ReadFlags: fuse.READ_LOCKOWNER, Fh: fh, Offset: off}, make([]byte, size))
 		return st
 	}
 	write := func(fh, off uint64, data string) fuse.Status {

@@ -192,7 +192,7 @@ var trials = []struct {
 	{name: "truncate", do: func(tr *trial) {
 		fd := tr.open(rdwr | unix.O_TRUNC)
 		tr.write(fd, two)
-		for _, size := range []int64{0, 5, 1 << 30} {
+		for _, size := range []int64{0, 5, 1 << 30, 1<<31 - 1, 1 << 31, 1 << 62} {
 			tr.add("ftruncate", "ok", unix.Ftruncate(fd, size))
 		}
 		tr.add("truncate", "ok", unix.Truncate(tr.dir+"/foo", 0))
