@@ -8,8 +8,9 @@ RULES   ?=
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 SHELL   := /bin/bash
 
-# Debian's packages with what the tests, the demo and the daemon call.
-DEPS := gcc iproute2 iptables iputils-ping netcat-openbsd nftables procps python3-minimal util-linux
+# Debian's packages with what the tests, the demo, the benchmark and the daemon
+# call.
+DEPS := busybox gcc iproute2 iptables iputils-ping libc6-dev libfuse3-dev libnetfilter-queue-dev netcat-openbsd nftables procps python3-minimal util-linux
 
 .PHONY: help build lint test bench fuzz demo run install uninstall deps clean go tools root
 
@@ -28,8 +29,9 @@ lint: go ## gofmt, go vet and staticcheck
 test: root tools ## every test, under the race detector; needs root
 	$(GO) test -race -count=1 ./...
 
-bench: root tools ## every benchmark
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+bench: root tools ## recentfs beside its peers, in about three minutes
+	$(GO) build -o bin/bench ./tests/bench
+	@exec bin/bench
 
 fuzz: go ## every fuzz target, 30 seconds each
 	@set -e; for package in $$($(GO) list ./...); do \

@@ -73,7 +73,7 @@ func readRules(file string, p recent.Params) (*ruleset.File, error) {
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("rules: %w: name a file by --rules", err)
 	}
 	return ruleset.Parse(file, text, p)
 }
