@@ -21,7 +21,7 @@ build: go ## bin/recentfs, stamped with its version
 	$(GO) build -trimpath -buildvcs=false -ldflags '-X main.version=$(VERSION)' -o bin/recentfs ./cmd/recentfs
 
 lint: go ## gofmt, go vet and staticcheck
-	@unformatted=$$(gofmt -l cmd fs match capture namespaces tests) && \
+	@unformatted=$$(gofmt -l $$($(GO) list -f '{{.Dir}}' ./...)) && \
 	if [ -n "$$unformatted" ]; then echo "not as gofmt writes it:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
 	$(GO) tool staticcheck ./...
