@@ -49,8 +49,8 @@ run: root build ## the daemon in the foreground; RULES=FILE for rules of your ow
 	@[ -e /proc/net/netfilter/nfnetlink_queue ] || modprobe nfnetlink_queue 2>/dev/null || \
 		{ echo "this kernel has no NFQUEUE: it needs CONFIG_NETFILTER_NETLINK_QUEUE (modprobe nfnetlink_queue)"; exit 1; }
 	@echo "One of these two lines, in another shell, sends new ssh connections to the rules:"
-	@echo "  iptables -I INPUT -p tcp --dport 22 --syn -j NFQUEUE --queue-num 0 --queue-bypass"
-	@echo "  nft 'table inet recentfs { chain input { type filter hook input priority 0; tcp dport 22 tcp flags & (fin|syn|rst|ack) == syn queue flags bypass to 0; }; }'"
+	@echo "  iptables -t mangle -A INPUT -p tcp --dport 22 --syn -j NFQUEUE --queue-num 0 --queue-bypass"
+	@echo "  nft 'table inet recentfs { chain input { type filter hook input priority mangle; tcp dport 22 tcp flags & (fin|syn|rst|ack) == syn queue flags bypass to 0; }; }'"
 	@echo "Then connect, and: cat /run/recentfs/xt_recent/*"
 	@exec bin/recentfs run $(if $(RULES),--rules '$(RULES)')
 

@@ -67,10 +67,11 @@ func (m *Mountpoint) mkdir(dir string) error {
 			err = above
 		}
 	}
-	if err == nil {
-		m.made = append([]string{dir}, m.made...)
+	if err != nil {
+		return err
 	}
-	return err
+	m.made = append([]string{dir}, m.made...)
+	return os.Chmod(dir, 0o755) // whatever the umask: the files say who may
 }
 
 // detachDead detaches what recentfs processes that were killed have left

@@ -181,20 +181,20 @@ func TestCommands(t *testing.T) {
 	if got := d.read("T"); len(got) != 0 {
 		t.Errorf("after flush: %v", got)
 	}
-	for _, args := range [][]string{
-		{"add", "T", "192.0.2.256"},
-		{"add", "ABSENT", "192.0.2.1"},
-		{"del", "T", "localhost"},
-		{"flush", "ABSENT"},
-		{"show", "ABSENT"},
+	for _, c := range []struct {
+		code int
+		bad  string
+		args []string
+	}{
+		{2, "192.0.2.256", []string{"add", "T", "192.0.2.256"}},
+		{1, "ABSENT", []string{"add", "ABSENT", "192.0.2.1"}},
+		{2, "localhost", []string{"del", "T", "localhost"}},
+		{1, "ABSENT", []string{"flush", "ABSENT"}},
+		{1, "ABSENT", []string{"show", "ABSENT"}},
 	} {
-		bad := args[len(args)-1]
-		if args[1] == "ABSENT" {
-			bad = "ABSENT"
-		}
-		got := d.recentfs(args[0], args[1:]...)
-		if got.code != 1 || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, bad) {
-			t.Errorf("recentfs %q: exit %d, %q; want exit 1 and one line that names %s", args, got.code, got.stderr, bad)
+		got := d.recentfs(c.args[0], c.args[1:]...)
+		if got.code != c.code || strings.Count(got.stderr, "\n") != 1 || !strings.Contains(got.stderr, c.bad) {
+			t.Errorf("recentfs %q: exit %d, %q; want exit %d and one line that names %s", c.args, got.code, got.stderr, c.code, c.bad)
 		}
 	}
 	if got := d.read("T"); len(got) != 0 {

@@ -68,9 +68,9 @@ func TestRepeat(t *testing.T) {
 :SEEN - [0:0]
 -A QUEUE0 -m recent --rcheck --seconds 60 --name SEEN --rsource -g SEEN
 -A QUEUE0 -m recent --set --name SEEN --rsource
--A QUEUE0 -j MARK --set-xmark 0x1/0xffffffff
+-A QUEUE0 -j MARK --set-xmark 0x1/0x1
 -A QUEUE0 -j REPEAT
--A SEEN -j MARK --set-xmark 0x2/0xffffffff
+-A SEEN -j MARK --set-xmark 0x2/0x2
 -A SEEN -j REPEAT
 COMMIT
 `)

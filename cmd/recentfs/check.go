@@ -15,17 +15,19 @@ iptables-save, or says which line is wrong and what to do about it. It needs no
 root and touches nothing. Without --rules it prints the built-in example.`,
 		Example: "  recentfs check --rules /etc/recentfs/rules\n  recentfs check --compat modern -r rules",
 		Args:    cobra.NoArgs,
-		RunE: running(func(cmd *cobra.Command, _ []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := params.params()
 			if err != nil {
 				return err
 			}
-			rules, err := readRules(file, p)
-			if err != nil {
-				return err
-			}
-			return rules.Save(cmd.OutOrStdout())
-		}),
+			return running(func(cmd *cobra.Command, _ []string) error {
+				rules, err := readRules(file, p)
+				if err != nil {
+					return err
+				}
+				return rules.Save(cmd.OutOrStdout())
+			})(cmd, args)
+		},
 	}
 	params.register(cmd)
 	cmd.Flags().StringVarP(&file, "rules", "r", "", "`FILE` of rules (default: the built-in example)")

@@ -27,29 +27,23 @@ type control struct {
 	made string // the directory, where listenControl made it
 }
 
-// answerTime bounds a request and its answer, so that a silent client does not
-// keep its connection.
-const answerTime = 10 * time.Second
+// requestTime bounds the reading of a request, so that a silent client does not
+// keep its connection. A reload may take as long as it takes.
+const requestTime = 10 * time.Second
 
 // listenControl makes the socket, for root alone. It replaces one that nobody
 // listens on any more.
 func listenControl(path string) (*control, error) {
-	if conn, err := net.Dial("unix", path); err == nil {
-		conn.Close()
-		return nil, fmt.Errorf("control socket %s: another recentfs is running: stop it, or give this one its own --control, --mountpoint and queues", path)
-	}
-	if file, err := os.Lstat(path); err == nil {
-		if file.Mode().Type() != os.ModeSocket {
-			return nil, fmt.Errorf("control socket %s: a file is in the way: remove it or choose another --control", path)
-		}
-		if err := os.Remove(path); err != nil {
-			return nil, fmt.Errorf("control socket: replacing a dead one: %w", err)
-		}
+	if err := makeWay(path); err != nil {
+		return nil, fmt.Errorf("control socket %s: %w", path, err)
 	}
 	c := &control{}
 	dir := filepath.Dir(path)
 	if err := os.Mkdir(dir, 0o755); err == nil {
 		c.made = dir
+		if err := os.Chmod(dir, 0o755); err != nil { // whatever the umask
+			return nil, err
+		}
 	} else if !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("control socket: %w: make its directory or choose another --control", err)
 	}
@@ -58,10 +52,36 @@ func listenControl(path string) (*control, error) {
 	syscall.Umask(old)
 	if err != nil {
 		c.removeDir()
-		return nil, fmt.Errorf("control socket: %w: choose another --control", err)
+		if errors.Is(err, syscall.EINVAL) {
+			return nil, fmt.Errorf("control socket %s: the path is too long for a socket (107 bytes): choose another --control", path)
+		}
+		return nil, fmt.Errorf("control socket: %w: run as root or choose another --control", err)
 	}
 	c.UnixListener = l
 	return c, nil
+}
+
+// makeWay removes a socket that nobody listens on any more. Anything else that
+// is in the way is an error.
+func makeWay(path string) error {
+	file, err := os.Lstat(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err == nil && file.Mode().Type() != os.ModeSocket {
+		return errors.New("a file is in the way: remove it or choose another --control")
+	}
+	conn, err := net.Dial("unix", path)
+	switch {
+	case err == nil:
+		conn.Close()
+		return errors.New("another recentfs is running: stop it, or give this one its own --control, --mountpoint and queues")
+	case errors.Is(err, os.ErrPermission):
+		return errors.New("permission denied: run as root")
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return os.Remove(path)
+	}
+	return fmt.Errorf("it cannot be told whether another recentfs listens there: %w", err)
 }
 
 // serve answers until close.
@@ -97,7 +117,7 @@ func (c *control) removeDir() {
 
 func answer(s *server, conn net.Conn) {
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
+	if err := conn.SetReadDeadline(time.Now().Add(requestTime)); err != nil {
 		return
 	}
 	request, err := bufio.NewReader(io.LimitReader(conn, 64)).ReadString('\n')
@@ -117,6 +137,9 @@ func answer(s *server, conn net.Conn) {
 		fmt.Fprintf(conn, "error: %v", err)
 		return
 	}
+	if err := conn.SetWriteDeadline(time.Now().Add(requestTime)); err != nil {
+		return
+	}
 	fmt.Fprintf(conn, "ok\n%s", text.Bytes())
 }
 
@@ -130,9 +153,6 @@ func ask(path, request string) (string, error) {
 		return "", fmt.Errorf("%s: no recentfs answers there: start one with 'recentfs run', or name its --control", path)
 	}
 	defer conn.Close()
-	if err := conn.SetDeadline(time.Now().Add(answerTime)); err != nil {
-		return "", err
-	}
 	if _, err := io.WriteString(conn, request+"\n"); err != nil {
 		return "", err
 	}

@@ -1,12 +1,68 @@
 package main
 
 import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
 	"time"
 
 	"github.com/sirupsen/logrus"
 
 	"recentfs/match/ruleset"
 )
+
+// logWriter writes log lines from a goroutine of its own, so that whoever logs
+// never waits for who reads. Lines that find logLines waiting are dropped, and
+// counted.
+type logWriter struct {
+	lines   chan []byte
+	dropped atomic.Uint64
+	done    chan struct{} // closed when all lines are written
+}
+
+const (
+	logLines = 1024
+	// lastWords is how long the end of the program waits for the log.
+	lastWords = time.Second
+)
+
+func newLogWriter(to io.Writer) *logWriter {
+	w := &logWriter{lines: make(chan []byte, logLines), done: make(chan struct{})}
+	go func() {
+		defer close(w.done)
+		for line := range w.lines {
+			if n := w.dropped.Swap(0); n > 0 {
+				fmt.Fprintf(to, "%d lines were not logged: nobody read fast enough\n", n)
+			}
+			// With nobody to read there is nobody to tell.
+			_, _ = to.Write(line)
+		}
+	}()
+	return w
+}
+
+// Write implements io.Writer for logrus, which calls it for one line at a time
+// and uses the line's memory again.
+func (w *logWriter) Write(line []byte) (int, error) {
+	select {
+	case w.lines <- bytes.Clone(line):
+	default:
+		w.dropped.Add(1)
+	}
+	return len(line), nil
+}
+
+// close writes what is waiting. Nothing may be logged after it.
+func (w *logWriter) close() {
+	logrus.SetOutput(os.Stderr)
+	close(w.lines)
+	select {
+	case <-w.done:
+	case <-time.After(lastWords):
+	}
+}
 
 // packetLogger writes the lines of a set of rules' LOG targets.
 type packetLogger struct {

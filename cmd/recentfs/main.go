@@ -74,7 +74,7 @@ come in through NFQUEUE, rules match them against tables of recently seen
 addresses, and a mount shows every table as a file that reads and writes as
 /proc/net/xt_recent/NAME does.`,
 		Example: `  recentfs run --rules /etc/recentfs/rules
-  iptables -I INPUT -p tcp --dport 22 --syn -j NFQUEUE --queue-num 0 --queue-bypass
+  iptables -t mangle -A INPUT -p tcp --dport 22 --syn -j NFQUEUE --queue-num 0 --queue-bypass
   cat /run/recentfs/xt_recent/SSH
   echo +192.0.2.1 > /run/recentfs/xt_recent/SSH`,
 		Args:          cobra.NoArgs,

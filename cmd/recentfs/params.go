@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -34,7 +35,7 @@ func (f *paramFlags) params() (recent.Params, error) {
 	p := recent.DefaultParams(compat)
 	if f.modprobeConf != "" {
 		if err := readModprobeConf(&p, f.modprobeConf); err != nil {
-			return p, err
+			return p, failure{err}
 		}
 	}
 	for _, option := range f.options {
@@ -48,7 +49,13 @@ func (f *paramFlags) params() (recent.Params, error) {
 			}
 		}
 	}
-	return p, p.Check()
+	if err := p.Check(); err != nil {
+		if f.modprobeConf != "" {
+			return p, failure{err}
+		}
+		return p, err
+	}
+	return p, nil
 }
 
 // readModprobeConf takes the parameters of xt_recent, and of ipt_recent as the
@@ -56,7 +63,7 @@ func (f *paramFlags) params() (recent.Params, error) {
 func readModprobeConf(p *recent.Params, file string) error {
 	f, err := os.Open(file)
 	if err != nil {
-		return err
+		return fmt.Errorf("%w: name a file of modprobe.d by --modprobe-conf", err)
 	}
 	defer f.Close()
 	sc := bufio.NewScanner(f)
@@ -93,7 +100,14 @@ func modprobeLine(p *recent.Params, words []string) error {
 	}
 	for _, word := range words[2:] {
 		name, value, _ := strings.Cut(word, "=")
-		if err := p.Set(name, strings.Trim(value, `"`)); err != nil {
+		value = strings.Trim(value, `"`)
+		if name == "ip_list_perms" {
+			// The kernel reads it as any number: octal only with a 0 before it.
+			if n, err := strconv.ParseUint(value, 0, 32); err == nil {
+				value = strconv.FormatUint(n, 8)
+			}
+		}
+		if err := p.Set(name, value); err != nil {
 			return err
 		}
 	}

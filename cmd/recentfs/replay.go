@@ -1,10 +1,12 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -34,28 +36,40 @@ then the tables as the last packet left them. It needs no root and touches
 nothing. Packets go to the chain of the lowest queue, or of --queue.`,
 		Example: "  recentfs replay -r /etc/recentfs/rules attack.pcap\n  recentfs replay --json -r rules attack.pcapng",
 		Args:    cobra.ExactArgs(1),
-		RunE: running(func(cmd *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := params.params()
 			if err != nil {
 				return err
 			}
-			rules, err := readRules(file, p)
-			if err != nil {
-				return err
-			}
-			if !cmd.Flags().Changed("queue") {
-				number = rules.Queues()[0]
-			}
-			r := replay{number: number, clock: jiffies.NewManual(0, replayHZ), verdicts: make(map[string]int)}
-			if err := r.file(rules, p, args[0]); err != nil {
-				return err
-			}
-			defer r.rules.Close()
-			if asJSON {
-				return r.printJSON(cmd.OutOrStdout())
-			}
-			return r.print(cmd.OutOrStdout())
-		}),
+			return running(func(cmd *cobra.Command, args []string) error {
+				rules, err := readRules(file, p)
+				if err != nil {
+					return err
+				}
+				queues := rules.Queues()
+				if len(queues) == 0 {
+					return errors.New("the rules have no chain for a queue: add one, as :QUEUE0 ACCEPT [0:0]")
+				}
+				if !cmd.Flags().Changed("queue") {
+					number = queues[0]
+				}
+				r := replay{number: number, clock: jiffies.NewManual(0, replayHZ), verdicts: make(map[string]int)}
+				if err := r.load(rules, p); err != nil {
+					return err
+				}
+				defer r.rules.Close()
+				// What a file that breaks off has shown by then is worth showing.
+				failed := r.file(args[0])
+				if r.packets == 0 && failed != nil {
+					return failed
+				}
+				show := r.print
+				if asJSON {
+					show = r.printJSON
+				}
+				return errors.Join(show(cmd.OutOrStdout()), failed)
+			})(cmd, args)
+		},
 	}
 	params.register(cmd)
 	cmd.Flags().StringVarP(&file, "rules", "r", "", "`FILE` of rules (default: the built-in example)")
@@ -75,16 +89,11 @@ type replay struct {
 	last     time.Time
 }
 
-// file puts all packets of a capture file through the rules.
-func (r *replay) file(rules *ruleset.File, p recent.Params, name string) (err error) {
+// load puts the rules to work on tables of their own.
+func (r *replay) load(rules *ruleset.File, p recent.Params) (err error) {
 	if r.reg, err = recent.NewRegistry(p, r.clock); err != nil {
 		return err
 	}
-	source, err := pcap.Open(name)
-	if err != nil {
-		return err
-	}
-	defer source.Close()
 	if r.rules, err = rules.Load(r.reg); err != nil {
 		return err
 	}
@@ -92,11 +101,17 @@ func (r *replay) file(rules *ruleset.File, p recent.Params, name string) (err er
 		r.rules.Close()
 		return fmt.Errorf("the rules have no chain for queue %d: name one that they have by --queue", r.number)
 	}
-	if err := source.Run(r.decide); err != nil {
-		r.rules.Close()
+	return nil
+}
+
+// file puts all packets of a capture file through the rules.
+func (r *replay) file(name string) error {
+	source, err := pcap.Open(name)
+	if err != nil {
 		return err
 	}
-	return nil
+	defer source.Close()
+	return source.Run(r.decide)
 }
 
 // maxHandovers ends a packet's way between queues that hand it to each other,
@@ -160,11 +175,16 @@ func (r *replay) print(w io.Writer) error {
 }
 
 func (r *replay) printJSON(w io.Writer) error {
+	var rules strings.Builder
+	if err := r.rules.Save(&rules, true); err != nil {
+		return err
+	}
 	out := struct {
 		Packets  int                `json:"packets"`
 		Verdicts map[string]int     `json:"verdicts"`
+		Rules    []string           `json:"rules"` // as iptables-save -c prints them
 		Tables   map[string][]entry `json:"tables"`
-	}{r.packets, r.verdicts, make(map[string][]entry)}
+	}{r.packets, r.verdicts, strings.Split(strings.TrimSpace(rules.String()), "\n"), make(map[string][]entry)}
 	for _, t := range r.reg.Tables() {
 		var err error
 		if out.Tables[t.Name()], err = r.entries(t); err != nil {

@@ -42,12 +42,10 @@ connections a minute.`,
 				return fmt.Errorf("--log-level %s: it is error, warn, info or debug", level)
 			}
 			logrus.SetLevel(lvl)
-			return running(func(*cobra.Command, []string) error {
-				if c.params, err = params.params(); err != nil {
-					return err
-				}
-				return runDaemon(&c)
-			})(cmd, args)
+			if c.params, err = params.params(); err != nil {
+				return err
+			}
+			return running(func(*cobra.Command, []string) error { return runDaemon(&c) })(cmd, args)
 		},
 	}
 	params.register(cmd)
@@ -80,6 +78,11 @@ func readRules(file string, p recent.Params) (*ruleset.File, error) {
 
 // runDaemon runs from the start to the signal that ends it.
 func runDaemon(c *config) error {
+	// Who reads our output may go; that is no reason to leave a mount behind.
+	signal.Ignore(syscall.SIGPIPE)
+	log := newLogWriter(os.Stderr)
+	logrus.SetOutput(log)
+	defer log.close()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 

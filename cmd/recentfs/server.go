@@ -20,7 +20,7 @@ import (
 // server is a running recentfs: the tables, the mount that shows them, the
 // rules, the queues that they decide, and the control socket.
 //
-// Lock order: mu, then deciding.
+// Lock order: reloading, mu, deciding.
 type server struct {
 	config  *config
 	clock   jiffies.Clock
@@ -29,9 +29,13 @@ type server struct {
 	control *control
 	ended   chan error // why a queue's loop ended by itself
 
-	// mu serialises reloads and the end.
-	mu     sync.Mutex
-	queues map[uint16]*queue // guarded by mu
+	// reloading serialises reloads from the reading of the file on, so that
+	// the last one to begin is the one that stays.
+	reloading sync.Mutex
+
+	mu      sync.Mutex
+	queues  map[uint16]*queue // guarded by mu
+	stopped bool              // guarded by mu
 
 	// deciding is held for reading while a batch of packets is decided, so
 	// that nobody decides by old rules once a reload has the lock.
@@ -105,6 +109,7 @@ func (s *server) serve(signals <-chan os.Signal) error {
 func (s *server) stop() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.stopped = true
 	var errs []error
 	for n := range s.queues {
 		errs = append(errs, s.unbind(n))
@@ -126,6 +131,8 @@ func (s *server) stop() error {
 
 // reload reads the rules' file again. An error changes nothing.
 func (s *server) reload() error {
+	s.reloading.Lock()
+	defer s.reloading.Unlock()
 	rules, err := readRules(s.config.rules, s.config.params)
 	if err != nil {
 		return err
@@ -143,6 +150,9 @@ func (s *server) reload() error {
 func (s *server) swap(file *ruleset.File) (err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.stopped {
+		return errors.New("recentfs is stopping")
+	}
 	fresh := make(map[uint16]*nfqueue.Queue)
 	defer func() {
 		if err != nil {

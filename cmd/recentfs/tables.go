@@ -34,7 +34,8 @@ table remembers the last ip_pkt_list_tot, and of these the first is shown.`,
 		Example: "  recentfs show SSH\n  recentfs show --json | jq '.SSH[].address'",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: running(func(cmd *cobra.Command, args []string) error {
-			if len(args) == 0 {
+			all := len(args) == 0
+			if all {
 				var err error
 				if args, err = tableNames(dir); err != nil {
 					return err
@@ -43,6 +44,12 @@ table remembers the last ip_pkt_list_tot, and of these the first is shown.`,
 			tables := make(map[string][]entry)
 			for _, name := range args {
 				entries, err := showTable(dir, name)
+				if err != nil && all {
+					// One that is not for this user, or gone by now, is no
+					// reason to keep the others back.
+					fmt.Fprintln(cmd.ErrOrStderr(), err)
+					continue
+				}
 				if err != nil {
 					return err
 				}
@@ -139,7 +146,7 @@ func addressesCommand(use, sign, short, example string) *cobra.Command {
 		Long:    short + fmt.Sprintf(" by writing %sIP to the table's file.", sign),
 		Example: example,
 		Args:    cobra.MinimumNArgs(2),
-		RunE: running(func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
 			var lines []string
 			for _, arg := range args[1:] {
 				a, err := netip.ParseAddr(arg)
@@ -149,8 +156,8 @@ func addressesCommand(use, sign, short, example string) *cobra.Command {
 				// In full, since the file takes no more than 41 bytes.
 				lines = append(lines, sign+a.StringExpanded())
 			}
-			return writeTable(dir, args[0], lines)
-		}),
+			return running(func(*cobra.Command, []string) error { return writeTable(dir, args[0], lines) })(cmd, args)
+		},
 	}
 	mountpointFlag(cmd, &dir)
 	return cmd

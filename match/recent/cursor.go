@@ -20,11 +20,18 @@ type Cursor struct {
 
 	mu   sync.Mutex
 	pos  int64  // guarded by mu: where in the file rest starts
-	rest []byte // guarded by mu: lines that are formed but not yet read
-	buf  []byte // guarded by mu: the memory of rest
+	rest []byte // guarded by mu: what is left of the last line that was formed
 	next uint32 // guarded by mu: the first slot that was not looked at
-	raw  []byte // guarded by mu: slots as copied out of the table
 }
+
+// scratch is what a read works with. It does not stay with the open file, of
+// which anybody may have thousands.
+type scratch struct {
+	text []byte // lines
+	raw  []byte // slots as copied out of the table
+}
+
+var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
 const (
 	// pageSize is the room for whole lines that seq_read_iter starts with.
@@ -49,15 +56,21 @@ func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 	if pos == 0 || pos != c.pos {
 		c.pos, c.rest, c.next = 0, nil, 1
 	}
+	w := scratches.Get().(*scratch)
+	defer scratches.Put(w)
+	w.text = append(w.text[:0], c.rest...)
 	for c.pos < pos {
-		more, err := c.form(1)
+		more, err := c.form(w, 1)
 		if err != nil || !more {
+			c.rest = nil
 			return 0, err
 		}
-		c.read(int(min(int64(len(c.rest)), pos-c.pos)))
+		skip := int(min(int64(len(w.text)), pos-c.pos))
+		c.pos += int64(skip)
+		w.text = append(w.text[:0], w.text[skip:]...)
 	}
-	for len(c.rest) < len(p) {
-		more, err := c.form(len(p) - len(c.rest))
+	for len(w.text) < len(p) {
+		more, err := c.form(w, len(p)-len(w.text))
 		if err != nil {
 			return 0, err
 		}
@@ -65,56 +78,42 @@ func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 			break
 		}
 	}
-	n := copy(p, c.rest)
-	if n < len(c.rest) && n >= pageSize {
+	n := copy(p, w.text)
+	if n < len(w.text) && n >= pageSize {
 		if i := bytes.LastIndexByte(p[:n], '\n'); i >= 0 {
 			n = i + 1
 		}
 	}
-	c.read(n)
+	c.pos += int64(n)
+	c.rest = bytes.Clone(w.text[n:])
 	return n, nil
 }
 
-// read takes the first n bytes of rest as read.
-func (c *Cursor) read(n int) {
-	c.rest = c.rest[n:]
-	c.pos += int64(n)
-}
-
-// form appends the lines of the next entries to rest, as many as it takes to
+// form appends the lines of the next entries to w.text, as many as it takes to
 // be sure of want bytes or as one hold of the lock allows, and at least one.
 // It reports false at the end of the table.
-func (c *Cursor) form(want int) (bool, error) {
-	if len(c.rest) == 0 {
-		c.rest = c.buf[:0]
+func (c *Cursor) form(w *scratch, want int) (bool, error) {
+	w.raw = w.raw[:0]
+	var ring uint32
+	for done := false; !done; {
+		var err error
+		if ring, done, err = c.copySome(w, want); err != nil {
+			return false, err
+		}
 	}
-	ring, err := c.copy(want)
-	if err != nil {
-		return false, err
-	}
-	for raw := c.raw; len(raw) > 0; {
+	for raw := w.raw; len(raw) > 0; {
 		s := (*slot)(unsafe.Pointer(&raw[0]))
 		stamps := unsafe.Slice((*jiffies.Jiffies)(unsafe.Pointer(&raw[slotHead])), s.inUse(ring))
-		c.rest = appendLine(c.rest, s, stamps)
+		w.text = appendLine(w.text, s, stamps)
 		raw = raw[slotHead+uintptr(len(stamps))*8:]
 	}
-	c.buf = c.rest
-	return len(c.raw) > 0, nil
+	return len(w.raw) > 0, nil
 }
 
-// copy copies the next slots that hold an entry into raw and returns the ring
-// size of the table.
-func (c *Cursor) copy(want int) (ring uint32, err error) {
-	c.raw = c.raw[:0]
-	for done := false; !done && err == nil; {
-		ring, done, err = c.copySome(want)
-	}
-	return ring, err
-}
-
-// copySome looks at up to scanSlots slots under one hold of the table's lock.
+// copySome copies the next entries into w.raw, looking at up to scanSlots slots
+// under one hold of the table's lock, and returns the table's ring size.
 // It is not done while neither an entry nor the end of the table was met.
-func (c *Cursor) copySome(want int) (ring uint32, done bool, err error) {
+func (c *Cursor) copySome(w *scratch, want int) (ring uint32, done bool, err error) {
 	t := c.t
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -127,14 +126,14 @@ func (c *Cursor) copySome(want int) (ring uint32, done bool, err error) {
 			continue
 		}
 		at := t.slots + uintptr(c.next)*t.stride
-		c.raw = append(c.raw, t.mem[at:at+slotHead+uintptr(s.inUse(t.ring))*8]...)
+		w.raw = append(w.raw, t.mem[at:at+slotHead+uintptr(s.inUse(t.ring))*8]...)
 		want -= longestLine(int(s.nstamps))
-		if want <= 0 || len(c.raw) >= copyBytes {
+		if want <= 0 || len(w.raw) >= copyBytes {
 			c.next++
 			return t.ring, true, nil
 		}
 	}
-	return t.ring, len(c.raw) > 0 || c.next > t.used, nil
+	return t.ring, len(w.raw) > 0 || c.next > t.used, nil
 }
 
 // longestLine is no less than the length of any line with that many stamps.

@@ -258,11 +258,11 @@ func (r *region) append(n uint32) {
 	head.older = n
 }
 
-// flush empties the table: recent_table_flush. Its memory goes back to the
-// machine, so that a flush costs the same for a table of any size.
-func (t *Table) flush() {
+// flush empties the table: recent_table_flush. It returns the old memory, for
+// release without the lock: that takes the longer, the larger the table was.
+func (t *Table) flush() (old region) {
 	if t.used == 0 {
-		return
+		return old
 	}
 	var empty region
 	if err := empty.reserve(t.limit, t.ring); err != nil {
@@ -272,8 +272,8 @@ func (t *Table) flush() {
 			t.slot(n).family = 0
 		}
 		t.entries, t.used, t.free = 0, 0, 0
-		return
+		return old
 	}
-	t.region.release()
-	t.region = empty
+	old, t.region = t.region, empty
+	return old
 }

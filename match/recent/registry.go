@@ -42,36 +42,127 @@ func (r *Registry) Clock() jiffies.Clock { return r.clock }
 // recent_mt_check. In Modern a rule that counts more hits than the table keeps
 // stamps flushes and widens the table. An error changes nothing.
 func (r *Registry) Check(info Info) (*Rule, error) {
-	if err := r.params.CheckRule(&info); err != nil {
+	rules, err := r.CheckAll([]Info{info})
+	if err != nil {
 		return nil, err
 	}
-	rule := &Rule{info: info, window: jiffies.Jiffies(info.Seconds * r.clock.HZ())}
-	made := false
-	err := func() error {
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		t := r.tables[info.Name]
-		if t == nil {
-			var err error
-			if t, err = newTable(r, &info); err != nil {
-				return err
-			}
-			r.tables[info.Name] = t
-			made = true
-		} else if err := t.widen(r.params.ring(info.HitCount)); err != nil {
-			return err
+	return rules[0], nil
+}
+
+// CheckAll makes several rules, or none: an error, a *CheckError, changes
+// nothing, since memory for all tables is reserved before any is touched.
+func (r *Registry) CheckAll(infos []Info) ([]*Rule, error) {
+	for i := range infos {
+		if err := r.params.CheckRule(&infos[i]); err != nil {
+			return nil, &CheckError{i, infos[i].Name, err}
 		}
-		t.refs++
-		rule.table = t
-		return nil
-	}()
+	}
+	r.mu.Lock()
+	p, err := r.plan(infos)
 	if err != nil {
-		return nil, fmt.Errorf("table %q: %w", info.Name, err)
+		r.mu.Unlock()
+		return nil, err
 	}
-	if made && r.Changed != nil {
-		r.Changed(info.Name)
+	rules := p.carryOut(infos)
+	r.mu.Unlock()
+	if r.Changed != nil {
+		for _, name := range p.made {
+			r.Changed(name)
+		}
 	}
-	return rule, nil
+	return rules, nil
+}
+
+// CheckError says which rule could not be made.
+type CheckError struct {
+	Rule  int // its index
+	Table string
+	Err   error
+}
+
+func (e *CheckError) Error() string { return fmt.Sprintf("table %q: %v", e.Table, e.Err) }
+
+// Unwrap is the reason.
+func (e *CheckError) Unwrap() error { return e.Err }
+
+// plan is what rules need, reserved and not yet in place.
+type plan struct {
+	reg    *Registry
+	tables map[string]*Table // new ones
+	made   []string          // their names, in order
+	wider  map[*Table]region // for tables that are there
+}
+
+// plan reserves what the rules need. r.mu is held.
+func (r *Registry) plan(infos []Info) (*plan, error) {
+	p := &plan{reg: r, tables: make(map[string]*Table), wider: make(map[*Table]region)}
+	rings := make(map[string]uint32)
+	for i := range infos {
+		rings[infos[i].Name] = max(rings[infos[i].Name], r.params.ring(infos[i].HitCount))
+	}
+	for i := range infos {
+		if err := p.reserve(&infos[i], rings[infos[i].Name]); err != nil {
+			p.cancel()
+			return nil, &CheckError{i, infos[i].Name, err}
+		}
+	}
+	return p, nil
+}
+
+// reserve makes sure that there is a table for a rule with room for ring
+// stamps an address.
+func (p *plan) reserve(info *Info, ring uint32) error {
+	if p.tables[info.Name] != nil {
+		return nil
+	}
+	t := p.reg.tables[info.Name]
+	if t == nil {
+		t, err := newTable(p.reg, info, ring)
+		if err == nil {
+			p.tables[info.Name] = t
+			p.made = append(p.made, info.Name)
+		}
+		return err
+	}
+	if _, done := p.wider[t]; done || ring <= t.ringSize() {
+		return nil
+	}
+	var wide region
+	err := wide.reserve(t.limit, ring)
+	if err == nil {
+		p.wider[t] = wide
+	}
+	return err
+}
+
+// cancel gives back what was reserved.
+func (p *plan) cancel() {
+	for _, t := range p.tables {
+		t.region.release()
+	}
+	for _, wide := range p.wider {
+		wide.release()
+	}
+}
+
+// carryOut puts the tables in place and makes the rules. Registry.mu is held.
+func (p *plan) carryOut(infos []Info) []*Rule {
+	r := p.reg
+	for _, name := range p.made {
+		r.lastID++
+		p.tables[name].id = r.lastID
+		r.tables[name] = p.tables[name]
+	}
+	for t, wide := range p.wider {
+		t.widen(wide)
+	}
+	rules := make([]*Rule, len(infos))
+	for i, info := range infos {
+		t := r.tables[info.Name]
+		t.refs++
+		rules[i] = &Rule{info: info, table: t, window: jiffies.Jiffies(info.Seconds * r.clock.HZ())}
+	}
+	return rules
 }
 
 // Destroy gives up a rule, and its table with the table's last rule:
@@ -137,44 +228,41 @@ type Table struct {
 	region
 }
 
-// newTable makes an empty table for its first rule. r.mu is held.
-func newTable(r *Registry, info *Info) (*Table, error) {
+// newTable makes an empty table for its first rule, with room for ring stamps
+// an address.
+func newTable(r *Registry, info *Info, ring uint32) (*Table, error) {
 	p := r.params
 	t := &Table{name: info.Name, reg: r, mask: loadAddr(&info.Mask), limit: p.ListTot}
 	t.attr = Attr{Perms: p.Perms, UID: p.UID, GID: p.GID}
 	if t.attr.Perms == 0 {
 		t.attr.Perms = 0o444
 	}
-	if err := t.region.reserve(p.ListTot, p.ring(info.HitCount)); err != nil {
-		return nil, err
-	}
-	r.lastID++
-	t.id = r.lastID
-	return t, nil
+	return t, t.region.reserve(p.ListTot, ring)
 }
 
-// widen makes room for ring stamps an address. A table that has fewer loses
-// its entries, as in recent_mt_check. Registry.mu is held.
-func (t *Table) widen(ring uint32) error {
+func (t *Table) ringSize() uint32 {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if ring <= t.ring {
-		return nil
-	}
-	var wide region
-	if err := wide.reserve(t.limit, ring); err != nil {
-		return err
-	}
-	t.region.release()
+	return t.ring
+}
+
+// widen gives the table memory for more stamps. It loses its entries, as in
+// recent_mt_check.
+func (t *Table) widen(wide region) {
+	t.mu.Lock()
+	old := t.region
 	t.region = wide
-	return nil
+	t.mu.Unlock()
+	old.release()
 }
 
 func (t *Table) destroy() {
 	t.mu.Lock()
-	defer t.mu.Unlock()
 	t.dead = true
-	t.region.release()
+	old := t.region
+	t.region = region{ring: old.ring}
+	t.mu.Unlock()
+	old.release()
 }
 
 // Name is the table's name, 1 to 199 bytes.

@@ -24,9 +24,11 @@ func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	size := int64(len(data))
 	switch data[0] {
 	case '/':
-		if err := t.whole(t.flush); err != nil {
+		var old region
+		if err := t.whole(func() { old = t.flush() }); err != nil {
 			return 0, pos, err
 		}
+		old.release()
 		return len(data), pos, nil
 	case '+', '-':
 	default:

@@ -1,6 +1,9 @@
 package ruleset
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // check refuses chains in which a packet would walk for ever, and notes how
 // deep jumps can nest. An error comes with the line that it belongs to.
@@ -135,7 +138,7 @@ func (g *graph) owner(queue uint16) int {
 // checkRepeat refuses a REPEAT that packets can reach without passing a MARK
 // rule: the same packet would be queued again by the same kernel rule. Whether
 // that MARK rule matches is known only when the packet comes; Decide takes
-// care of the rest.
+// care of the rest, so long as marks cannot come back (checkMarks).
 func (g *graph) checkRepeat() (line int, err error) {
 	for c := range g.chains {
 		if g.chains[c].builtin {
@@ -151,7 +154,11 @@ func (g *graph) checkRepeat() (line int, err error) {
 		rules := g.chains[g.order[i]].rules
 		for j := range rules {
 			switch r := &rules[j]; {
-			case r.kind == targetRepeat && unmarked:
+			case r.kind == targetRepeat && !unmarked:
+				if line, err := g.checkMarks(); err != nil {
+					return line, err
+				}
+			case r.kind == targetRepeat:
 				return r.line, fmt.Errorf("REPEAT would loop: before it, set a mark that the kernel's rule excludes (-j MARK --set-mark)")
 			case r.kind == targetMark:
 				unmarked = false
@@ -162,6 +169,33 @@ func (g *graph) checkRepeat() (line int, err error) {
 				if r.kind == targetJump && called.marks {
 					unmarked = false
 				}
+			}
+		}
+	}
+	return 0, nil
+}
+
+// checkMarks refuses, beside a REPEAT, MARK rules by which a packet could get
+// a mark that it has had before, and so go round for ever. It cannot where all
+// of them only set bits, nor where all of them do the same and doing it twice
+// is doing it once.
+func (g *graph) checkMarks() (line int, err error) {
+	var first *rule
+	bitsOnly, same := true, true
+	for c := range g.chains {
+		rules := g.chains[c].rules
+		for i := range rules {
+			r := &rules[i]
+			if r.kind != targetMark {
+				continue
+			}
+			if first == nil {
+				first = r
+			}
+			bitsOnly = bitsOnly && r.mark == r.mask
+			same = same && r.mark == first.mark && r.mask == first.mask && r.mark&^r.mask == 0
+			if !bitsOnly && !same {
+				return r.line, errors.New("beside REPEAT this MARK can give a packet back the mark that it came with, and it would loop: set bits with --or-mark in all MARK rules, or give all the same --set-mark")
 			}
 		}
 	}

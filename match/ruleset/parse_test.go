@@ -63,6 +63,9 @@ func TestFiles(t *testing.T) {
 		{"repeat without mark", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j REPEAT\nCOMMIT\n", "rules:3: REPEAT would loop"},
 		{"mark behind repeat", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j REPEAT\n-A QUEUE0 -j MARK --set-mark 1\nCOMMIT\n", "rules:3: REPEAT would loop"},
 		{"one way without mark", "*recent\n:QUEUE0 ACCEPT\n:QUEUE1 ACCEPT\n:a -\n-A QUEUE0 -j MARK --set-mark 1\n-A QUEUE0 -j a\n-A QUEUE1 -j a\n-A a -j REPEAT\nCOMMIT\n", "rules:8: REPEAT would loop"},
+		{"repeat and a mark turned over", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j MARK --xor-mark 1\n-A QUEUE0 -j REPEAT\nCOMMIT\n", "rules:3: beside REPEAT this MARK can give a packet back"},
+		{"repeat and two marks", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -m mark --mark 0 -j MARK --set-mark 1\n-A QUEUE0 -m mark --mark 1 -j MARK --set-mark 0\n-A QUEUE0 -j REPEAT\nCOMMIT\n", "rules:4: beside REPEAT this MARK can give a packet back"},
+		{"repeat, a bit and a mark", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j MARK --or-mark 2\n-A QUEUE0 -j MARK --set-mark 1\n-A QUEUE0 -j REPEAT\nCOMMIT\n", "rules:4: beside REPEAT this MARK can give a packet back"},
 		{"mark only where goto leads", "*recent\n:QUEUE0 ACCEPT\n:a -\n-A QUEUE0 -p tcp -g a\n-A QUEUE0 -j REPEAT\n-A a -j MARK --set-mark 1\nCOMMIT\n", "rules:5: REPEAT would loop"},
 		{"too many addresses", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -s 1" + strings.Repeat(",1", 64) + " -d 1" + strings.Repeat(",1", 64) + "\nCOMMIT\n", "rules:3: 65 source and 65 destination addresses"},
 	} {
@@ -94,6 +97,8 @@ func TestTaken(t *testing.T) {
 			"*recent\n:QUEUE0 ACCEPT [0:0]\n:QUEUE1 ACCEPT [0:0]\n-A QUEUE0 -j NFQUEUE --queue-num 1\nCOMMIT\n"},
 		{"mark in a chain before", "*recent\n:QUEUE0 ACCEPT\n:a -\n-A a -j MARK --set-mark 1\n-A QUEUE0 -j a\n-A QUEUE0 -j REPEAT\nCOMMIT\n",
 			"*recent\n:QUEUE0 ACCEPT [0:0]\n:a - [0:0]\n-A QUEUE0 -j a\n-A QUEUE0 -j REPEAT\n-A a -j MARK --set-xmark 0x1/0xffffffff\nCOMMIT\n"},
+		{"repeat and bits", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j MARK --or-mark 1\n-A QUEUE0 -j MARK --or-mark 2\n-A QUEUE0 -j REPEAT\nCOMMIT\n",
+			"*recent\n:QUEUE0 ACCEPT [0:0]\n-A QUEUE0 -j MARK --set-xmark 0x1/0x1\n-A QUEUE0 -j MARK --set-xmark 0x2/0x2\n-A QUEUE0 -j REPEAT\nCOMMIT\n"},
 		{"repeat where no packet comes", "*recent\n:a -\n-A a -j REPEAT\nCOMMIT\n", "*recent\n:a - [0:0]\n-A a -j REPEAT\nCOMMIT\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

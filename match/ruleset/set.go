@@ -1,6 +1,7 @@
 package ruleset
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -25,12 +26,11 @@ type Set struct {
 
 // Load puts the rules to work. Each -m recent takes a reference on its table,
 // in the order in which iptables hands rules to the kernel: by chain as Save
-// prints them. It fails, and has then changed nothing that stays, if there is
-// no memory for a table.
+// prints them. It fails, and has then changed nothing, if there is no memory for
+// a table.
 func (f *File) Load(reg *recent.Registry) (*Set, error) {
 	s := &Set{file: f, reg: reg, queues: make(map[uint16]*Queue), logs: make(chan LogRecord, logBuffer)}
 	if err := s.flatten(); err != nil {
-		s.Close()
 		return nil, err
 	}
 	for i := range f.chains {
@@ -59,6 +59,9 @@ func (s *Set) flatten() error {
 		s.rules = append(s.rules, c.rules...)
 		s.rules = append(s.rules, rule{target: target{kind: c.policy}})
 	}
+	var infos []recent.Info
+	var lines []int // of infos, in the file
+	var waiting []*match
 	for i := range s.rules {
 		r := &s.rules[i]
 		if r.calls() {
@@ -69,16 +72,21 @@ func (s *Set) flatten() error {
 		}
 		r.matches = append([]match(nil), r.matches...)
 		for j := range r.matches {
-			m := &r.matches[j]
-			if m.kind != matchRecent {
-				continue
+			if m := &r.matches[j]; m.kind == matchRecent {
+				infos, lines, waiting = append(infos, *m.info), append(lines, r.line), append(waiting, m)
 			}
-			var err error
-			if m.recent, err = s.reg.Check(*m.info); err != nil {
-				return s.file.at(r.line, fmt.Errorf("-m recent: %w", err))
-			}
-			s.taken = append(s.taken, m.recent)
 		}
+	}
+	var err error
+	if s.taken, err = s.reg.CheckAll(infos); err != nil {
+		var failed *recent.CheckError
+		if errors.As(err, &failed) {
+			return s.file.at(lines[failed.Rule], fmt.Errorf("-m recent: %w", err))
+		}
+		return err
+	}
+	for i, m := range waiting {
+		m.recent = s.taken[i]
 	}
 	return nil
 }
