@@ -19,6 +19,8 @@ const (
 	msgVerdict = unix.NFNL_SUBSYS_QUEUE<<8 | 1
 	msgConfig  = unix.NFNL_SUBSYS_QUEUE<<8 | 2
 
+	msgVerdictBatch = unix.NFNL_SUBSYS_QUEUE<<8 | 3
+
 	cfgCmd         = 1 // NFQA_CFG_CMD: struct nfqnl_msg_config_cmd
 	cfgParams      = 2 // NFQA_CFG_PARAMS: struct nfqnl_msg_config_params
 	cfgQueueMaxLen = 3

@@ -124,10 +124,23 @@ func (q *Queue) parse(got int) int {
 // encode forms the verdicts of the first n packets.
 func (q *Queue) encode(n int) []byte {
 	b := q.answers[:0]
-	for i := range n {
-		b = appendVerdict(b, q.ids[i], &q.packets[i])
+	for i := 0; i < n; i++ {
+		// One message for a run of packets with the same verdict: it is for all
+		// that wait with an id up to the one that it names, and ids ascend.
+		typ := uint16(msgVerdict)
+		for i+1 < n && sameAnswer(&q.packets[i], &q.packets[i+1]) {
+			typ = msgVerdictBatch
+			i++
+		}
+		b = appendVerdict(b, typ, q.ids[i], &q.packets[i])
 	}
 	return b
+}
+
+// sameAnswer tells whether two packets can share a message. One could set the
+// mark of all, but marks are rare.
+func sameAnswer(a, b *capture.Packet) bool {
+	return a.Verdict == b.Verdict && !a.Marked && !b.Marked
 }
 
 // sendTries is how often send tries again while memory is short, 1 ms apart.

@@ -146,14 +146,15 @@ func parseError(msg []byte) kind {
 	return kindRefused
 }
 
-// appendVerdict appends the NFQNL_MSG_VERDICT for one packet, with its mark
-// where a rule has set it: nfqnl_recv_verdict.
-func appendVerdict(b []byte, id uint32, p *capture.Packet) []byte {
+// appendVerdict appends the verdict for one packet, with its mark where a rule
+// has set it (NFQNL_MSG_VERDICT: nfqnl_recv_verdict), or for all packets up to
+// that one (NFQNL_MSG_VERDICT_BATCH: nfqnl_recv_verdict_batch).
+func appendVerdict(b []byte, typ uint16, id uint32, p *capture.Packet) []byte {
 	size := uint32(verdictLen - 8)
 	if p.Marked {
 		size = verdictLen
 	}
-	b = appendHeader(b, size, msgVerdict, unix.NLM_F_REQUEST, p.Queue)
+	b = appendHeader(b, size, typ, unix.NLM_F_REQUEST, p.Queue)
 	b = appendAttr(b, attrVerdictHdr, 8)
 	b = binary.BigEndian.AppendUint32(b, uint32(p.Verdict))
 	b = binary.BigEndian.AppendUint32(b, id)

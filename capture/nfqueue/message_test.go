@@ -1,6 +1,7 @@
 package nfqueue
 
 import (
+	"encoding/binary"
 	"slices"
 	"testing"
 
@@ -134,7 +135,7 @@ func TestAppendVerdict(t *testing.T) {
 			"\x00\x00\x00\x00" + header + "\x01\x02\x00\x03\x00\x00\x00\x4d"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			b := appendVerdict(nil, 77, &c.p)
+			b := appendVerdict(nil, msgVerdict, 77, &c.p)
 			if n := native.Uint32(b); int(n) != len(b) || native.Uint16(b[4:]) != 0x0301 || native.Uint16(b[6:]) != 1 {
 				t.Errorf("header % x of %d bytes", b[:headerLen], len(b))
 			}
@@ -142,6 +143,49 @@ func TestAppendVerdict(t *testing.T) {
 				t.Errorf("% x\nwant % x", b[headerLen:], c.want)
 			}
 		})
+	}
+}
+
+// TestEncode has runs of one verdict share a message, which names the last.
+func TestEncode(t *testing.T) {
+	packets := func(verdicts ...capture.Verdict) (all []capture.Packet) {
+		for _, v := range verdicts {
+			all = append(all, capture.Packet{Verdict: v})
+		}
+		return all
+	}
+	marked := packets(capture.Accept, capture.Accept, capture.Accept)
+	marked[1].Marked = true
+	const one, run = msgVerdict, msgVerdictBatch
+	type message struct {
+		typ     uint16
+		verdict capture.Verdict
+		id      uint32
+	}
+	for _, c := range []struct {
+		name    string
+		packets []capture.Packet
+		want    []message
+	}{
+		{"one", packets(capture.Drop), []message{{one, capture.Drop, 100}}},
+		{"a run", packets(capture.Drop, capture.Drop, capture.Drop), []message{{run, capture.Drop, 102}}},
+		{"two runs", packets(capture.Drop, capture.Drop, capture.Accept, capture.Accept), []message{{run, capture.Drop, 101}, {run, capture.Accept, 103}}},
+		{"by turns", packets(capture.Drop, capture.Accept, capture.Drop), []message{{one, capture.Drop, 100}, {one, capture.Accept, 101}, {one, capture.Drop, 102}}},
+		{"a mark within", marked, []message{{one, capture.Accept, 100}, {one, capture.Accept, 101}, {one, capture.Accept, 102}}},
+		{"to two queues", packets(capture.ToQueue(1), capture.ToQueue(1), capture.ToQueue(2)), []message{{run, capture.ToQueue(1), 101}, {one, capture.ToQueue(2), 102}}},
+	} {
+		q := new(Queue)
+		for i := range c.packets {
+			q.packets[i], q.ids[i] = c.packets[i], uint32(100+i)
+		}
+		var got []message
+		for b := q.encode(len(c.packets)); len(b) > 0; b = b[native.Uint32(b):] {
+			body := b[prefixLen+4:]
+			got = append(got, message{native.Uint16(b[4:]), capture.Verdict(binary.BigEndian.Uint32(body)), binary.BigEndian.Uint32(body[4:])})
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: %+v, want %+v", c.name, got, c.want)
+		}
 	}
 }
 

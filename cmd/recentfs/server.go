@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"sync"
 	"syscall"
 
@@ -28,6 +29,7 @@ type server struct {
 	mount   *fs.Mountpoint
 	control *control
 	ended   chan error // why a queue's loop ended by itself
+	procs   int        // GOMAXPROCS without queues
 
 	// reloading serialises reloads from the reading of the file on, so that
 	// the last one to begin is the one that stays.
@@ -51,9 +53,18 @@ type queue struct {
 	done chan struct{} // closed when the loop has ended
 }
 
+// A queue's loop sleeps in the kernel most of the time. When it comes back with
+// packets it finds a place to run without waiting for readers of tables to give
+// one up, which they do after 10 ms at the latest: each queue adds one to
+// GOMAXPROCS, up to this many.
+const maxExtraProcs = 16
+
 // startServer brings everything up, or takes back what it did.
 func startServer(c *config, clock jiffies.Clock, rules *ruleset.File) (s *server, err error) {
-	s = &server{config: c, clock: clock, ended: make(chan error, 1), queues: make(map[uint16]*queue)}
+	s = &server{
+		config: c, clock: clock, procs: runtime.GOMAXPROCS(0),
+		ended: make(chan error, 1), queues: make(map[uint16]*queue),
+	}
 	defer func() {
 		if err != nil {
 			// What could not start says why; what then cannot stop is noise.
@@ -188,6 +199,7 @@ func (s *server) swap(file *ruleset.File) (err error) {
 	for n, q := range fresh {
 		s.bind(n, q)
 	}
+	runtime.GOMAXPROCS(s.procs + min(len(s.queues), maxExtraProcs))
 	return nil
 }
 
