@@ -39,10 +39,17 @@ func (m *Mountpoint) find(dir string) error {
 			return fmt.Errorf("mount point %s: %w", dir, err)
 		}
 	}
-	if err := detachDead(m.dir); err != nil {
+	replaced, err := detachDead(m.dir)
+	if err != nil {
 		return err
 	}
-	return checkEmpty(m.dir)
+	if err := checkEmpty(m.dir); err != nil {
+		return err
+	}
+	if replaced {
+		m.made = []string{m.dir} // by the one that is dead, who cannot remove it
+	}
+	return nil
 }
 
 // resolve is dir without symbolic links. Of its last element it asks nothing
@@ -75,24 +82,25 @@ func (m *Mountpoint) mkdir(dir string) error {
 }
 
 // detachDead detaches what recentfs processes that were killed have left
-// mounted on dir. One that is alive is an error.
-func detachDead(dir string) error {
-	for {
+// mounted on dir, and tells whether there was any. One that is alive is an
+// error.
+func detachDead(dir string) (detached bool, err error) {
+	for ; ; detached = true {
 		top, mounted, err := topMount(dir)
 		if err != nil {
-			return fmt.Errorf("mount point %s: %w", dir, err)
+			return detached, fmt.Errorf("mount point %s: %w", dir, err)
 		}
 		if !mounted || top.fsType != fsType {
-			return nil
+			return detached, nil
 		}
 		// Unlike stat, which the kernel may answer from memory, this always
 		// asks the process behind the mount.
 		var st unix.Statfs_t
 		if err := unix.Statfs(dir, &st); !errors.Is(err, unix.ENOTCONN) {
-			return fmt.Errorf("mount point %s: another recentfs is mounted there: stop it, or choose another mount point", dir)
+			return detached, fmt.Errorf("mount point %s: another recentfs is mounted there: stop it, or choose another mount point", dir)
 		}
 		if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			return fmt.Errorf("mount point %s: detaching the dead mount there: %w: run as root", dir, err)
+			return detached, fmt.Errorf("mount point %s: detaching the dead mount there: %w: run as root", dir, err)
 		}
 	}
 }

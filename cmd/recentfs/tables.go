@@ -30,7 +30,9 @@ func showCommand() *cobra.Command {
 		Short: "Print the addresses of a table, or of all",
 		Long: `show prints each address of a table with the number of its hits, when it was
 first and last seen, and its ttl; the latest seen comes first. Of the hits a
-table remembers the last ip_pkt_list_tot, and of these the first is shown.`,
+table remembers the last ip_pkt_list_tot, and of these the first is shown.
+Users other than root may see times that are off by a fraction of a second,
+since only root may read where the kernel's clock began.`,
 		Example: "  recentfs show SSH\n  recentfs show --json | jq '.SSH[].address'",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: running(func(cmd *cobra.Command, args []string) error {
