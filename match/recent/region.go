@@ -205,6 +205,11 @@ func (r *region) reap(since jiffies.Jiffies, working uint32, updates bool) {
 	}
 }
 
+// manyEntries is from where on a table asks for huge pages: with small ones the
+// processor waits for the page table before it can wait for memory. A smaller
+// table would pay for pages that it does not fill.
+const manyEntries = 1 << 14
+
 // add makes an entry, in place of the least recently seen where the table is
 // full: recent_entry_init.
 func (t *Table) add(a addr, family, ttl uint8, now jiffies.Jiffies) {
@@ -217,6 +222,10 @@ func (t *Table) add(a addr, family, ttl uint8, now jiffies.Jiffies) {
 	} else {
 		t.used++
 		n = t.used
+		if n == manyEntries {
+			// An old kernel may not know it: then the pages stay small.
+			_ = unix.Madvise(t.mem, unix.MADV_HUGEPAGE)
+		}
 	}
 	*t.slot(n) = slot{addr: a, nstamps: 1, index: 1, family: family, ttl: ttl}
 	*t.stampAt(n, 0) = now
