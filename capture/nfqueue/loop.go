@@ -146,7 +146,7 @@ func sameAnswer(a, b *capture.Packet) bool {
 // sendTries is how often send tries again while memory is short, 1 ms apart.
 const sendTries = 100
 
-// send writes verdicts to the kernel, which takes all or none, and carries
+// send writes messages to the kernel, which takes all or none, and carries
 // them out before write returns.
 func send(fd int, b []byte) bool {
 	for range sendTries {

@@ -101,14 +101,16 @@ func (q *Queue) Close() error {
 	}
 	// The acknowledgement arrives on the socket and wakes Run. Where there is
 	// no room for it, Run has packets to read and does not sleep.
-	_, err := unix.Write(q.fd, appendUnbind(nil, q.number))
+	if !send(q.fd, appendUnbind(nil, q.number)) {
+		// Nothing wakes Run then; it keeps the queue until the process ends.
+		return fmt.Errorf("queue %d: close: the kernel takes no message, for want of memory", q.number)
+	}
 	q.running.Lock()
 	defer q.running.Unlock()
 	if q.file != nil {
 		q.file.Close()
 	}
-	err = errors.Join(err, q.names.close(), unix.Close(q.fd))
-	if err != nil {
+	if err := errors.Join(q.names.close(), unix.Close(q.fd)); err != nil {
 		return fmt.Errorf("queue %d: close: %w", q.number, err)
 	}
 	return nil

@@ -241,9 +241,11 @@ func (s *server) bind(n uint16, nq *nfqueue.Queue) {
 func (s *server) unbind(n uint16) error {
 	q := s.queues[n]
 	delete(s.queues, n)
-	err := q.Close()
+	if err := q.Close(); err != nil {
+		return err // and the loop may still be in the kernel
+	}
 	<-q.done
-	return err
+	return nil
 }
 
 // decide gives each packet of a queue its verdict. The queue has a chain as
