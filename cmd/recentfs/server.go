@@ -248,12 +248,21 @@ func (s *server) unbind(n uint16) error {
 	return nil
 }
 
-// decide gives each packet of a queue its verdict. The queue has a chain as
-// long as it is bound.
+// decide gives each packet of a queue its verdict. A queue that could not be
+// given up when its chain went drops its packets, as the kernel does where
+// nobody listens.
 func (s *server) decide(n uint16, batch []capture.Packet) {
 	s.deciding.RLock()
-	s.rules.Queue(n).Decide(batch, s.clock.Now())
-	s.deciding.RUnlock()
+	defer s.deciding.RUnlock()
+	if s.rules != nil {
+		if q := s.rules.Queue(n); q != nil {
+			q.Decide(batch, s.clock.Now())
+			return
+		}
+	}
+	for i := range batch {
+		batch[i].Verdict = capture.Drop
+	}
 }
 
 // current calls do with the rules at work, which stay while it runs.
