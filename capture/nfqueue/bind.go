@@ -32,28 +32,47 @@ const (
 	cmdPFBind = 3
 )
 
+// mayBind asks for the capability and for the module, by the obsolete PF_BIND
+// that does nothing else. Their errors stay apart so from those of a queue that
+// is taken, which is EPERM as well.
+func mayBind(con *netlink.Conn, number uint16) error {
+	body, err := config(number, command(cmdPFBind))
+	if err != nil {
+		return err
+	}
+	_, err = con.Execute(netlink.Message{
+		Header: netlink.Header{Type: msgConfig, Flags: netlink.Request | netlink.Acknowledge},
+		Data:   body,
+	})
+	if err != nil {
+		return explainOpen(err)
+	}
+	return nil
+}
+
 // bind makes the queue and sets it up in one message, so that it never holds a
 // packet in another mode: nfqnl_recv_config.
 //
 // Fail-open stays off: a packet that finds the queue full is dropped, since no
 // rule has said that it may pass. Large segments come whole (GSO), since only
 // headers matter, and UID_GID shows which packets have a socket.
-func bind(con *netlink.Conn, c Config) error {
-	// The obsolete PF_BIND does nothing but ask for the capability and for the
-	// module, and so keeps their errors apart from those of a queue taken,
-	// which is EPERM as well.
-	err := configure(con, c.Number, command(cmdPFBind))
-	if err != nil {
-		return explainOpen(err)
-	}
+func bind(fd int, c Config) error {
 	flags := be32(nfq.NfQaCfgFlagGSO | nfq.NfQaCfgFlagUIDGid)
-	err = configure(con, c.Number,
+	body, err := config(c.Number,
 		command(cmdBind),
 		netlink.Attribute{Type: cfgParams, Data: append(be32(copyRange), nfq.NfQnlCopyPacket)},
 		netlink.Attribute{Type: cfgQueueMaxLen, Data: be32(maxLength)},
 		netlink.Attribute{Type: cfgMask, Data: flags},
 		netlink.Attribute{Type: cfgFlags, Data: flags},
 	)
+	if err != nil {
+		return err
+	}
+	head := appendNlmsg(nil, uint32(headerLen+len(body)), msgConfig, unix.NLM_F_REQUEST)
+	if !send(fd, append(head, body...)) {
+		return errors.New("bind: the kernel takes no message, for want of memory")
+	}
+	err = refusal(fd)
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
 		return fmt.Errorf("taken%s: stop that program or use another queue number", holder(c))
@@ -61,6 +80,25 @@ func bind(con *netlink.Conn, c Config) error {
 		return fmt.Errorf("this kernel's nfnetlink_queue does not tell a packet's socket (NFQA_CFG_F_UID_GID): Linux 4.0 or later is needed")
 	case err != nil:
 		return fmt.Errorf("bind: %w", err)
+	}
+	return nil
+}
+
+// refusal is what the kernel has against the first message that was sent on a
+// socket. It needs no acknowledgement, before which the new queue's packets
+// could arrive: the kernel carries a message out before send returns, and a
+// queue that it refused to make has no packets, so that an error is the first
+// message there.
+func refusal(fd int) error {
+	var first [headerLen + 4]byte // and of a struct nlmsgerr the errno
+	n, _, err := unix.Recvfrom(fd, first[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+	switch {
+	case errors.Is(err, unix.EAGAIN):
+		return nil
+	case err != nil:
+		return err
+	case n == len(first) && native.Uint16(first[4:]) == unix.NLMSG_ERROR:
+		return unix.Errno(-int32(native.Uint32(first[headerLen:])))
 	}
 	return nil
 }
@@ -76,17 +114,10 @@ func explainOpen(err error) error {
 	return fmt.Errorf("open: %w", err)
 }
 
-// configure sends one NFQNL_MSG_CONFIG and waits for its acknowledgement.
-func configure(con *netlink.Conn, number uint16, attrs ...netlink.Attribute) error {
+// config is the body of an NFQNL_MSG_CONFIG.
+func config(number uint16, attrs ...netlink.Attribute) ([]byte, error) {
 	body, err := netlink.MarshalAttributes(attrs)
-	if err != nil {
-		return err
-	}
-	_, err = con.Execute(netlink.Message{
-		Header: netlink.Header{Type: msgConfig, Flags: netlink.Request | netlink.Acknowledge},
-		Data:   append(appendGenmsg(nil, number), body...),
-	})
-	return err
+	return append(appendGenmsg(nil, number), body...), err
 }
 
 func command(cmd byte) netlink.Attribute {

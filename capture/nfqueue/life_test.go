@@ -124,6 +124,38 @@ func TestCloseDuringTraffic(t *testing.T) {
 	}
 }
 
+// TestOpenDuringTraffic opens a queue again and again while packets wait for
+// it, which may come before Open is back. Each time the first of them must be
+// handed over, and none lost.
+func TestOpenDuringTraffic(t *testing.T) {
+	ns := newNamespace(t)
+	ns.run(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 0")
+	stop := make(chan struct{})
+	for range 2 {
+		defer flood(t, ns, stop)()
+	}
+	defer close(stop)
+	for i := range 100 {
+		q, err := Open(Config{NetNS: ns.fd()})
+		if err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+		first, done := make(chan uint32, 1), make(chan error, 1)
+		var once sync.Once
+		go func() {
+			done <- q.Run(func(batch []capture.Packet) {
+				once.Do(func() { first <- q.ids[0] })
+			})
+		}()
+		if id := <-first; id != 1 { // nfqnl_enqueue_packet counts from 1
+			t.Fatalf("round %d: the first packet is number %d", i, id)
+		}
+		if err := errors.Join(q.Close(), <-done); err != nil {
+			t.Fatalf("round %d: %v", i, err)
+		}
+	}
+}
+
 // descriptors counts the process's open descriptors.
 func descriptors(t *testing.T) int {
 	t.Helper()

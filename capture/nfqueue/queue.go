@@ -73,23 +73,34 @@ func open(c Config) (*Queue, error) {
 		return nil, explainOpen(err)
 	}
 	defer sock.Con.Close()
-	if err := bind(sock.Con, c); err != nil {
+	if err := mayBind(sock.Con, c.Number); err != nil {
 		return nil, err
 	}
 	q := &Queue{number: c.Number}
 	if q.fd, err = takeOver(sock.Con); err != nil {
 		return nil, err
 	}
-	if err = prepare(q.fd); err == nil {
-		q.names, err = watchNames(q.fd, c.NetNS)
-	}
-	if err != nil {
+	if err := q.setUp(c); err != nil {
 		unix.Close(q.fd)
 		return nil, err
 	}
 	q.file, _ = openList(c.NetNS) // absent without procfs: Stats does without
 	q.batch.init()
 	return q, nil
+}
+
+// setUp makes the queue. Packets come from its last step on.
+func (q *Queue) setUp(c Config) (err error) {
+	if err := prepare(q.fd); err != nil {
+		return err
+	}
+	if q.names, err = watchNames(q.fd, c.NetNS); err != nil {
+		return err
+	}
+	if err := bind(q.fd, c); err != nil {
+		return errors.Join(err, q.names.close())
+	}
+	return nil
 }
 
 // Close ends Run, gives the queue up and releases it; packets that still wait
