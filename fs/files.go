@@ -3,8 +3,6 @@ package fs
 import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
-
-	"recentfs/match/recent"
 )
 
 // openFlags are for every open file: each read and write comes here as it was
@@ -32,7 +30,7 @@ func (fs *filesystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 func (fs *filesystem) newHandle(node uint64, reads bool) (fh uint64, ok bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	t := fs.files[node]
+	t := fs.file(node)
 	if t == nil {
 		return 0, false
 	}
@@ -133,10 +131,13 @@ func (fs *filesystem) Fsync(<-chan struct{}, *fuse.FsyncIn) fuse.Status { return
 // FsyncDir is Fsync for the directory.
 func (fs *filesystem) FsyncDir(<-chan struct{}, *fuse.FsyncIn) fuse.Status { return fuse.EINVAL }
 
-// OpenDir opens the directory for listing.
-func (fs *filesystem) OpenDir(_ <-chan struct{}, _ *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+// OpenDir opens a directory for listing.
+func (fs *filesystem) OpenDir(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
+	if _, status := fs.directoryAt(in.NodeId); !status.Ok() {
+		return status
+	}
 	fs.lastHandle++
 	fs.listings[fs.lastHandle] = nil
 	out.Fh = fs.lastHandle
@@ -150,33 +151,36 @@ func (fs *filesystem) ReleaseDir(in *fuse.ReleaseIn) {
 	delete(fs.listings, in.Fh)
 }
 
-// listing is what an open directory shows: the tables as they were when it was
-// last read from its start, so that a long listing neither skips nor repeats
-// one when others come and go (proc_readdir_de, which counts, may do both).
-func (fs *filesystem) listing(fh uint64, fromStart bool) []*recent.Table {
+// listing is what an open directory shows: what was there when it was last read
+// from its start, so that a long listing neither skips nor repeats a name when
+// others come and go (proc_readdir_de, which counts, may do both).
+func (fs *filesystem) listing(node, fh uint64, fromStart bool) []fuse.DirEntry {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	list, open := fs.listings[fh]
 	if open && fromStart {
-		list = fs.reg.Tables()
+		list = nil
+		if d := fs.directory(node); d != nil {
+			list = fs.entries(d)
+		}
 		fs.listings[fh] = list
 	}
 	return list
 }
 
-// ReadDir follows proc_readdir_de: the dots, then the tables in procfs's
-// order. An entry's offset is its number, from 1.
+// ReadDir follows proc_readdir_de: the dots, then the names in procfs's order.
+// An entry's offset is its number, from 1.
 func (fs *filesystem) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
-	list := fs.listing(in.Fh, in.Offset == 0)
+	list := fs.listing(in.NodeId, in.Fh, in.Offset == 0)
 	for i := in.Offset; i < uint64(len(list))+2; i++ {
-		e := fuse.DirEntry{Ino: fuse.FUSE_ROOT_ID, Mode: unix.S_IFDIR, Name: ".", Off: i + 1}
+		e := fuse.DirEntry{Ino: in.NodeId, Mode: unix.S_IFDIR, Name: "."}
 		switch {
 		case i == 1:
-			e.Name = ".."
+			e.Ino, e.Name = fuse.FUSE_ROOT_ID, ".."
 		case i > 1:
-			t := list[i-2]
-			e.Ino, e.Mode, e.Name = node(t), unix.S_IFREG, t.Name()
+			e = list[i-2]
 		}
+		e.Off = i + 1
 		if !out.AddDirEntry(e) {
 			break
 		}
@@ -213,9 +217,15 @@ func (fs *filesystem) Link(<-chan struct{}, *fuse.LinkIn, string, *fuse.EntryOut
 	return fuse.ENOENT
 }
 
-// Rename refuses a new name, or that of another table.
-func (fs *filesystem) Rename(_ <-chan struct{}, _ *fuse.RenameIn, _, newName string) fuse.Status {
-	if fs.reg.Table(newName) == nil {
+// Rename refuses a new name, or that of another.
+func (fs *filesystem) Rename(_ <-chan struct{}, in *fuse.RenameIn, _, newName string) fuse.Status {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	d, status := fs.directoryAt(in.Newdir)
+	if !status.Ok() {
+		return status
+	}
+	if !fs.has(d, newName) {
 		return fuse.ENOENT
 	}
 	return fuse.EPERM
@@ -223,5 +233,10 @@ func (fs *filesystem) Rename(_ <-chan struct{}, _ *fuse.RenameIn, _, newName str
 
 // Unlink refuses to remove a file.
 func (fs *filesystem) Unlink(<-chan struct{}, *fuse.InHeader, string) fuse.Status {
+	return fuse.EPERM
+}
+
+// Rmdir refuses to remove a directory.
+func (fs *filesystem) Rmdir(<-chan struct{}, *fuse.InHeader, string) fuse.Status {
 	return fuse.EPERM
 }

@@ -11,23 +11,26 @@ import (
 	"recentfs/match/recent"
 )
 
-// filesystem answers the kernel's requests. Its only directory is the root;
-// a table's file is the node with the table's ID plus one.
+// filesystem answers the kernel's requests. Either its root is the only
+// directory, with the tables of one registry in it, or the root holds the
+// directory ns, a folder in it for each of several registries, and the link
+// self.
 //
 // Lock order: filesystem.mu or handle.mu, then those of match/recent.
 type filesystem struct {
 	fuse.RawFileSystem // answers ENOSYS to what is not answered here
 
-	reg    *recent.Registry
-	server *fuse.Server // set before the first request
-	behind atomic.Int64 // for refuseSplice
+	self   func(pid uint32) string // where the link self leads a process; nil where there is none
+	server *fuse.Server            // set before the first request
+	behind atomic.Int64            // for refuseSplice
 
 	mu         sync.Mutex
-	root       recent.Attr                // guarded by mu: the directory's
-	files      map[uint64]*recent.Table   // guarded by mu: by node, those that were looked up
+	dirs       map[uint64]*directory      // guarded by mu: by number
+	named      map[string]*directory      // guarded by mu: the folders of ns, by name
+	lastDir    uint64                     // guarded by mu
 	handles    map[uint64]*handle         // guarded by mu: the open files
 	readers    map[uint64]int             // guarded by mu: by node, how many of them are for reading
-	listings   map[uint64][]*recent.Table // guarded by mu: the open directories
+	listings   map[uint64][]fuse.DirEntry // guarded by mu: the open directories
 	lastHandle uint64                     // guarded by mu
 }
 
@@ -45,15 +48,32 @@ const (
 	dirBlockSize = 1024
 )
 
+// newFilesystem shows the tables of a registry in its root.
 func newFilesystem(reg *recent.Registry) *filesystem {
+	fs := newTree(reg)
+	reg.Changed = func(table string) { fs.changed(fs.dirs[rootNumber], table) }
+	return fs
+}
+
+// newNamespaces shows folders of tables, none as yet, below ns. self names the
+// target of the link self for a process.
+func newNamespaces(self func(pid uint32) string) *filesystem {
+	fs := newTree(nil)
+	fs.self = self
+	fs.dirs[nsNumber] = newDirectory(nsNumber, nsName, nil)
+	return fs
+}
+
+// newTree has a root and nothing else.
+func newTree(reg *recent.Registry) *filesystem {
 	fs := &filesystem{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
-		reg:           reg,
-		root:          recent.Attr{Perms: 0o555},
-		files:         make(map[uint64]*recent.Table),
+		dirs:          map[uint64]*directory{rootNumber: newDirectory(rootNumber, "", reg)},
+		named:         make(map[string]*directory),
+		lastDir:       nsNumber,
 		handles:       make(map[uint64]*handle),
 		readers:       make(map[uint64]int),
-		listings:      make(map[uint64][]*recent.Table),
+		listings:      make(map[uint64][]fuse.DirEntry),
 	}
 	fs.behind.Store(behindWrites)
 	return fs
@@ -61,12 +81,9 @@ func newFilesystem(reg *recent.Registry) *filesystem {
 
 // Init is called when the kernel has agreed on the protocol, before the first
 // request.
-func (fs *filesystem) Init(server *fuse.Server) {
-	fs.server = server
-	fs.reg.Changed = fs.changed
-}
+func (fs *filesystem) Init(server *fuse.Server) { fs.server = server }
 
-// changed is the registry's Changed. A table that came needs nothing, since
+// changed is the Changed of a directory's registry. A table that came needs nothing, since
 // the kernel does not remember names that were not there. Of one that went,
 // the kernel is told to distrust the attributes that it keeps, and whatever it
 // then asks about the node gets ESTALE, upon which it looks the name up again
@@ -76,38 +93,32 @@ func (fs *filesystem) Init(server *fuse.Server) {
 // (FUSE_NOTIFY_INVAL_ENTRY), but it takes the directory's lock, and whoever
 // lists the directory into memory that does not answer holds that lock for as
 // long as he likes, with us waiting beyond the reach of any signal.
-func (fs *filesystem) changed(name string) {
-	for _, node := range fs.drop(name) {
-		// An error says that the kernel does not know the node or that there
-		// is no mount any more: then there is nothing to distrust.
-		fs.server.InodeNotify(node, -1, 0)
+func (fs *filesystem) changed(d *directory, name string) {
+	for _, node := range fs.drop(d, name) {
+		fs.distrust(node)
 	}
 }
 
-// drop takes tables of that name which are no longer the registry's out of
-// files and returns their nodes.
-func (fs *filesystem) drop(name string) []uint64 {
+// distrust tells the kernel that what it knows of a node may be wrong. An error
+// says that it does not know the node or that there is no mount any more: then
+// there is nothing to distrust.
+func (fs *filesystem) distrust(node uint64) { fs.server.InodeNotify(node, -1, 0) }
+
+// drop takes tables of that name which are no longer the registry's out of the
+// directory's files and returns their nodes.
+func (fs *filesystem) drop(d *directory, name string) []uint64 {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	var gone []uint64
-	now := fs.reg.Table(name)
-	for node, t := range fs.files {
+	now := d.reg.Table(name)
+	for node, t := range d.files {
 		if t.Name() == name && t != now {
-			delete(fs.files, node)
+			delete(d.files, node)
 			gone = append(gone, node)
 		}
 	}
 	return gone
 }
-
-// file is the table of a node, or nil where it is gone.
-func (fs *filesystem) file(node uint64) *recent.Table {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	return fs.files[node]
-}
-
-func node(t *recent.Table) uint64 { return fuse.FUSE_ROOT_ID + t.ID() }
 
 // String implements fuse.RawFileSystem.
 func (fs *filesystem) String() string { return fsName }
@@ -118,45 +129,83 @@ func (fs *filesystem) String() string { return fsName }
 // follows, once, is safe from that: the kernel ignores its answer when it is
 // told so meanwhile (attr_version in fs/fuse/inode.c).
 func (fs *filesystem) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	if in.NodeId != fuse.FUSE_ROOT_ID {
-		return fuse.ENOTDIR
-	}
 	// Under the lock, so that drop either finds the table here or is done
 	// before we ask the registry.
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	t := fs.reg.Table(name)
-	if t == nil {
-		return fuse.ENOENT
+	d, status := fs.directoryAt(in.NodeId)
+	if !status.Ok() {
+		return status
 	}
-	out.NodeId = node(t)
-	fs.files[out.NodeId] = t
-	fileAttr(&out.Attr, t)
+	switch {
+	case !fs.has(d, name):
+		return fuse.ENOENT
+	case d.reg != nil:
+		t := d.reg.Table(name)
+		if t == nil {
+			return fuse.ENOENT // gone just now
+		}
+		out.NodeId = d.fileNode(t)
+		d.files[out.NodeId] = t
+		fileAttr(&out.Attr, out.NodeId, t)
+	case d.number == nsNumber:
+		out.NodeId = fs.named[name].node()
+		dirAttr(&out.Attr, fs.named[name])
+	case name == nsName:
+		out.NodeId = fs.dirs[nsNumber].node()
+		dirAttr(&out.Attr, fs.dirs[nsNumber])
+	default:
+		out.NodeId = selfNode
+		selfAttr(&out.Attr)
+	}
 	out.SetEntryTimeout(valid)
 	return fuse.OK
 }
 
+// Readlink follows proc_self_get_link: self is another directory for each
+// reader, by the process or thread that asks. The kernel asks each time.
+func (fs *filesystem) Readlink(_ <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.Status) {
+	if fs.self == nil || in.NodeId != selfNode {
+		return nil, fuse.EINVAL
+	}
+	return []byte(fs.self(in.Pid)), fuse.OK
+}
+
 // GetAttr follows proc_getattr.
 func (fs *filesystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	if in.NodeId == fuse.FUSE_ROOT_ID {
-		fs.mu.Lock()
-		defer fs.mu.Unlock()
-		dirAttr(&out.Attr, fs.root)
-	} else {
-		t := fs.file(in.NodeId)
-		if t == nil {
-			return fuse.Status(unix.ESTALE)
-		}
-		fileAttr(&out.Attr, t)
-		// While this request is under way, so that the kernel answers by it but
-		// does not remember its size (fuse_change_attributes). With a handle it
-		// asks for SEEK_END, which is to take the size from here.
-		if fs.isRead(in.NodeId) && in.Flags()&fuse.FUSE_GETATTR_FH == 0 {
-			fs.refuseSplice(in.NodeId)
-		}
+	t, status := fs.getAttr(in.NodeId, &out.Attr)
+	if !status.Ok() {
+		return status
+	}
+	// While this request is under way, so that the kernel answers by it but
+	// does not remember its size (fuse_change_attributes). With a handle it
+	// asks for SEEK_END, which is to take the size from here.
+	if t != nil && fs.isRead(in.NodeId) && in.Flags()&fuse.FUSE_GETATTR_FH == 0 {
+		fs.refuseSplice(in.NodeId)
 	}
 	out.SetTimeout(valid)
 	return fuse.OK
+}
+
+// getAttr fills in the attributes of a node, and returns the table whose file
+// it is, if it is one.
+func (fs *filesystem) getAttr(node uint64, out *fuse.Attr) (*recent.Table, fuse.Status) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.self != nil && node == selfNode {
+		selfAttr(out)
+		return nil, fuse.OK
+	}
+	if d, status := fs.directoryAt(node); status.Ok() {
+		dirAttr(out, d)
+		return nil, fuse.OK
+	}
+	t := fs.file(node)
+	if t == nil {
+		return nil, fuse.Status(unix.ESTALE)
+	}
+	fileAttr(out, node, t)
+	return t, fuse.OK
 }
 
 // isRead tells whether somebody has the file open for reading.
@@ -186,11 +235,14 @@ func (fs *filesystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.A
 			a.GID = gid
 		}
 	}
-	if in.NodeId == fuse.FUSE_ROOT_ID {
-		fs.mu.Lock()
-		defer fs.mu.Unlock()
-		change(&fs.root)
-		dirAttr(&out.Attr, fs.root)
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	if fs.self != nil && in.NodeId == selfNode {
+		return fuse.EPERM // proc_self_inode_operations has no setattr, and links no mode
+	}
+	if d, status := fs.directoryAt(in.NodeId); status.Ok() {
+		change(&d.attr)
+		dirAttr(&out.Attr, d)
 		return fuse.OK
 	}
 	t := fs.file(in.NodeId)
@@ -200,22 +252,30 @@ func (fs *filesystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.A
 	if err := t.Chattr(change); err != nil {
 		return fuse.ToStatus(err)
 	}
-	fileAttr(&out.Attr, t)
+	fileAttr(&out.Attr, in.NodeId, t)
 	return fuse.OK
 }
 
-func fileAttr(out *fuse.Attr, t *recent.Table) {
-	out.Ino = node(t)
+func fileAttr(out *fuse.Attr, node uint64, t *recent.Table) {
+	out.Ino = node
 	out.Nlink = 1
 	out.Blksize = blockSize
 	ownAttr(out, unix.S_IFREG, t.Attr())
 }
 
-func dirAttr(out *fuse.Attr, a recent.Attr) {
-	out.Ino = fuse.FUSE_ROOT_ID
+// dirAttr fills in a directory's attributes. filesystem.mu is held.
+func dirAttr(out *fuse.Attr, d *directory) {
+	out.Ino = d.node()
 	out.Nlink = 2
 	out.Blksize = dirBlockSize
-	ownAttr(out, unix.S_IFDIR, a)
+	ownAttr(out, unix.S_IFDIR, d.attr)
+}
+
+func selfAttr(out *fuse.Attr) {
+	out.Ino = selfNode
+	out.Nlink = 1
+	out.Blksize = dirBlockSize
+	ownAttr(out, unix.S_IFLNK, recent.Attr{Perms: 0o777})
 }
 
 // ownAttr fills in what is a file's own. Its times are those of the question,

@@ -71,7 +71,7 @@ func TestOddRequests(t *testing.T) {
 	if st := fs.Lookup(nil, &fuse.InHeader{NodeId: fuse.FUSE_ROOT_ID}, "foo", new(fuse.EntryOut)); !st.Ok() {
 		t.Fatal(st)
 	}
-	if st := fs.Open(nil, &fuse.OpenIn{InHeader: header(node(tab)), Flags: unix.O_WRONLY}, &opened); !st.Ok() {
+	if st := fs.Open(nil, &fuse.OpenIn{InHeader: header(1 + tab.ID()), Flags: unix.O_WRONLY}, &opened); !st.Ok() {
 		t.Fatal(st)
 	}
 	list := func(fh, off uint64, size int) int {
@@ -82,7 +82,7 @@ func TestOddRequests(t *testing.T) {
 		return len(out.Bytes())
 	}
 	var dir fuse.OpenOut
-	fs.OpenDir(nil, &fuse.OpenIn{}, &dir)
+	fs.OpenDir(nil, &fuse.OpenIn{InHeader: header(fuse.FUSE_ROOT_ID)}, &dir)
 	read := func(fh, off uint64, size int) fuse.Status {
 		_, st := fs.Read(nil, &fuse.ReadIn{ReadFlags: fuse.READ_LOCKOWNER, Fh: fh, Offset: off}, make([]byte, size))
 		return st
@@ -96,7 +96,7 @@ func TestOddRequests(t *testing.T) {
 		got  fuse.Status
 		want fuse.Status
 	}{
-		{"lookup in a file", fs.Lookup(nil, &fuse.InHeader{NodeId: node(tab)}, "foo", new(fuse.EntryOut)), fuse.ENOTDIR},
+		{"lookup in a file", fs.Lookup(nil, &fuse.InHeader{NodeId: 1 + tab.ID()}, "foo", new(fuse.EntryOut)), fuse.ENOTDIR},
 		{"lookup of nothing", fs.Lookup(nil, &fuse.InHeader{NodeId: fuse.FUSE_ROOT_ID}, "", new(fuse.EntryOut)), fuse.ENOENT},
 		{"attributes of no node", fs.GetAttr(nil, &fuse.GetAttrIn{InHeader: header(none)}, new(fuse.AttrOut)), fuse.Status(unix.ESTALE)},
 		{"change of no node", fs.SetAttr(nil, &fuse.SetAttrIn{SetAttrInCommon: fuse.SetAttrInCommon{InHeader: header(none)}}, new(fuse.AttrOut)), fuse.Status(unix.ESTALE)},

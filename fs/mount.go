@@ -37,8 +37,9 @@ const (
 	pollName = ".go-fuse-epoll-hack"
 )
 
-// Mountpoint is a mounted registry.
+// Mountpoint is a mounted file system.
 type Mountpoint struct {
+	fs    *filesystem   // nil where it shows no tables
 	dir   string        // absolute, without symbolic links
 	made  []string      // the directories that were made for it, innermost first
 	dev   uint64        // the mounted file system's st_dev
@@ -57,12 +58,54 @@ type Mountpoint struct {
 // is gone gives EIO, as in procfs, but ESTALE to fstat and fchmod, which procfs
 // still answers.
 func Mount(dir string, reg *recent.Registry) (*Mountpoint, error) {
+	fs := newFilesystem(reg)
+	m, err := newMountpoint(dir, fs)
+	if err != nil {
+		reg.Changed = nil
+		return nil, err
+	}
+	m.fs = fs
+	return m, nil
+}
+
+// MountNamespaces is Mount for the tables of several registries: dir holds the
+// directory ns, with a folder for each that Add adds, and the symbolic link
+// self, which leads each process where self says. self is called by many
+// goroutines, with the process or thread id of who follows the link, or 0 where
+// that is not to be seen from here; its answer is relative to dir.
+func MountNamespaces(dir string, self func(pid uint32) string) (*Mountpoint, error) {
+	fs := newNamespaces(self)
+	m, err := newMountpoint(dir, fs)
+	if err != nil {
+		return nil, err
+	}
+	m.fs = fs
+	return m, nil
+}
+
+// Add shows a registry's tables in the folder ns/NAME, and takes its Changed as
+// Mount does. It fails where there is a folder of that name.
+func (m *Mountpoint) Add(name string, reg *recent.Registry) error {
+	if !m.fs.addDirectory(name, reg) {
+		return fmt.Errorf("%s: there is a folder %q already", filepath.Join(m.dir, nsName), name)
+	}
+	return nil
+}
+
+// Remove removes a folder that Add made. Descriptors of its tables go on until
+// the tables are gone.
+func (m *Mountpoint) Remove(name string) { m.fs.removeDirectory(name) }
+
+// Dir is the path of the mount, absolute and without symbolic links.
+func (m *Mountpoint) Dir() string { return m.dir }
+
+// newMountpoint mounts a file system that answers.
+func newMountpoint(dir string, fs fuse.RawFileSystem) (*Mountpoint, error) {
 	m, err := prepare(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.serve(newFilesystem(reg), options()); err != nil {
-		reg.Changed = nil
+	if err := m.serve(fs, options()); err != nil {
 		m.removeMade()
 		return nil, err
 	}

@@ -126,16 +126,19 @@ func checkEmpty(dir string) error {
 	return nil
 }
 
-// mountInfo is a line of /proc/self/mountinfo.
+// mountInfoFile lists the mounts of the calling thread's mount namespace.
+const mountInfoFile = "/proc/thread-self/mountinfo"
+
+// mountInfo is a line of it.
 type mountInfo struct {
-	dev    uint64
-	fsType string
+	dev            uint64
+	fsType, source string
 }
 
 // topMount is the uppermost mount on dir; mounted is false where dir is no
 // mount point. Asking mountinfo needs no answer from any file system.
 func topMount(dir string) (top mountInfo, mounted bool, err error) {
-	text, err := os.ReadFile("/proc/self/mountinfo")
+	text, err := os.ReadFile(mountInfoFile)
 	if err != nil {
 		return top, false, err
 	}
@@ -149,14 +152,14 @@ func topMount(dir string) (top mountInfo, mounted bool, err error) {
 				break
 			}
 		}
-		if sep < 6 || sep+1 >= len(f) || unescape(f[4]) != dir {
+		if sep < 6 || sep+2 >= len(f) || unescape(f[4]) != dir {
 			continue
 		}
 		var major, minor uint32
 		if _, err := fmt.Sscanf(f[2], "%d:%d", &major, &minor); err != nil {
-			return top, false, fmt.Errorf("/proc/self/mountinfo: %q is no device", f[2])
+			return top, false, fmt.Errorf("%s: %q is no device", mountInfoFile, f[2])
 		}
-		top, mounted = mountInfo{unix.Mkdev(major, minor), f[sep+1]}, true
+		top, mounted = mountInfo{unix.Mkdev(major, minor), f[sep+1], f[sep+2]}, true
 	}
 	return top, mounted, nil
 }

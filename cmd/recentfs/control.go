@@ -15,12 +15,10 @@ import (
 
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
-
-	"recentfs/match/ruleset"
 )
 
 // control is the socket by which other recentfs commands speak to a running
-// one. A request is a line, "rules" or "reload"; the answer is
+// one. A request is a line, "rules", "rules NETNS" or "reload"; the answer is
 // "ok", a newline and text, or "error: " and the reason.
 type control struct {
 	*net.UnixListener
@@ -120,15 +118,15 @@ func answer(s *server, conn net.Conn) {
 	if err := conn.SetReadDeadline(time.Now().Add(requestTime)); err != nil {
 		return
 	}
-	request, err := bufio.NewReader(io.LimitReader(conn, 64)).ReadString('\n')
+	request, err := bufio.NewReader(io.LimitReader(conn, 512)).ReadString('\n')
 	if err != nil {
 		return
 	}
 	var text bytes.Buffer
-	switch request {
-	case "rules\n":
-		s.current(func(rules *ruleset.Set) { err = rules.Save(&text, true) })
-	case "reload\n":
+	switch word, netns, _ := strings.Cut(strings.TrimSuffix(request, "\n"), " "); word {
+	case "rules":
+		err = s.saveRules(&text, netns)
+	case "reload":
 		err = s.reload()
 	default:
 		err = fmt.Errorf("unknown request %q", request)
@@ -174,17 +172,18 @@ func controlFlag(cmd *cobra.Command, path *string) {
 }
 
 func rulesCommand() *cobra.Command {
-	var path string
+	var path, netns string
 	cmd := &cobra.Command{
 		Use:   "rules",
 		Short: "Print the running rules with their counters",
 		Long: `rules prints the rules at work as iptables-save -c would: each with the
 packets and bytes that matched it, each chain with those that its policy
-decided.`,
-		Example: "  recentfs rules",
+decided. Where recentfs serves several network namespaces it prints the rules of
+each, or of the one that is named.`,
+		Example: "  recentfs rules\n  recentfs rules --netns dmz",
 		Args:    cobra.NoArgs,
 		RunE: running(func(cmd *cobra.Command, _ []string) error {
-			text, err := ask(path, "rules")
+			text, err := ask(path, strings.TrimSpace("rules "+netns))
 			if err != nil {
 				return err
 			}
@@ -193,6 +192,7 @@ decided.`,
 		}),
 	}
 	controlFlag(cmd, &path)
+	cmd.Flags().StringVar(&netns, "netns", "", "network namespace `NAME` whose rules to print")
 	return cmd
 }
 

@@ -67,12 +67,13 @@ func (w *logWriter) close() {
 // packetLogger writes the lines of a set of rules' LOG targets.
 type packetLogger struct {
 	rules *ruleset.Set
+	netns string // the network namespace's name, where there are several
 	quit  chan struct{}
 	done  chan struct{}
 }
 
-func logPackets(rules *ruleset.Set) *packetLogger {
-	l := &packetLogger{rules: rules, quit: make(chan struct{}), done: make(chan struct{})}
+func logPackets(rules *ruleset.Set, netns string) *packetLogger {
+	l := &packetLogger{rules: rules, netns: netns, quit: make(chan struct{}), done: make(chan struct{})}
 	go l.run()
 	return l
 }
@@ -82,12 +83,12 @@ func (l *packetLogger) run() {
 	for {
 		select {
 		case r := <-l.rules.Logs():
-			logPacket(r)
+			l.log(r)
 		case <-l.quit:
 			for {
 				select {
 				case r := <-l.rules.Logs():
-					logPacket(r)
+					l.log(r)
 				default:
 					return
 				}
@@ -102,8 +103,8 @@ func (l *packetLogger) stop() {
 	<-l.done
 }
 
-// logPacket writes a record at its rule's level, of which syslog has eight.
-func logPacket(r ruleset.LogRecord) {
+// log writes a record at its rule's level, of which syslog has eight.
+func (l *packetLogger) log(r ruleset.LogRecord) {
 	level := logrus.DebugLevel
 	switch {
 	case r.Level <= 3: // emergency to error
@@ -113,17 +114,21 @@ func logPacket(r ruleset.LogRecord) {
 	case r.Level <= 6: // notice, info
 		level = logrus.InfoLevel
 	}
-	logrus.StandardLogger().Log(level, r.String())
+	entry := logrus.NewEntry(logrus.StandardLogger())
+	if l.netns != "" {
+		entry = entry.WithField("netns", l.netns)
+	}
+	entry.Log(level, r.String())
 }
 
 // watchEvery is how often a running recentfs looks for trouble in its
 // counters: the packet path counts, and this says it, once each time.
 const watchEvery = 10 * time.Second
 
-// watch logs what the counters say.
+// watch logs what the counters say, and keeps /proc/net up to date where that
+// is covered.
 type watch struct {
 	s    *server
-	seen troubles
 	quit chan struct{}
 	done chan struct{}
 }
@@ -165,40 +170,52 @@ func (w *watch) run() {
 
 // look says which counters have grown since it last looked.
 func (w *watch) look() {
-	now := w.s.troubles()
+	w.s.mu.Lock()
+	defer w.s.mu.Unlock()
+	if w.s.cover != nil && !w.s.stopped {
+		if err := w.s.cover.Refresh(); err != nil {
+			logrus.Warnf("/proc/net: %v", err)
+		}
+	}
+	for _, i := range w.s.instances {
+		i.look()
+	}
+}
+
+// look is watch.look for one instance. server.mu is held.
+func (i *instance) look() {
+	now := i.troubles()
 	for _, c := range []struct {
 		now, before uint64
 		what        string
 	}{
-		{now.lost, w.seen.lost, "packets were dropped before any rule saw them: the queue was full; let fewer packets into it"},
-		{now.malformed, w.seen.malformed, "messages of the kernel were not understood"},
-		{now.undecodable, w.seen.undecodable, "packets had no header that could be decoded and got the chain's policy"},
-		{now.unsent, w.seen.unsent, "verdicts could not be sent"},
-		{now.unrepeated, w.seen.unrepeated, "packets met REPEAT with the mark that they came with, which would loop, and got the chain's policy: exclude the mark on the kernel's rule that queues"},
-		{now.unlogged, w.seen.unlogged, "packets of LOG rules were not logged: too many in too short a time"},
+		{now.lost, i.seen.lost, "packets were dropped before any rule saw them: the queue was full; let fewer packets into it"},
+		{now.malformed, i.seen.malformed, "messages of the kernel were not understood"},
+		{now.undecodable, i.seen.undecodable, "packets had no header that could be decoded and got the chain's policy"},
+		{now.unsent, i.seen.unsent, "verdicts could not be sent"},
+		{now.unrepeated, i.seen.unrepeated, "packets met REPEAT with the mark that they came with, which would loop, and got the chain's policy: exclude the mark on the kernel's rule that queues"},
+		{now.unlogged, i.seen.unlogged, "packets of LOG rules were not logged: too many in too short a time"},
 	} {
 		// Counters of queues and rules that are gone are gone with them.
 		if c.now > c.before {
-			logrus.Warnf("%d %s", c.now-c.before, c.what)
+			logrus.Warn(i.explain(fmt.Errorf("%d %s", c.now-c.before, c.what)))
 		}
 	}
-	w.seen = now
+	i.seen = now
 }
 
-// troubles adds up the counters of all queues.
-func (s *server) troubles() (t troubles) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, q := range s.queues {
+// troubles adds up the counters of all queues. server.mu is held.
+func (i *instance) troubles() (t troubles) {
+	for _, q := range i.queues {
 		stats := q.Stats()
 		t.lost += uint64(stats.Full) + uint64(stats.Lost)
 		t.malformed += stats.Malformed
 		t.undecodable += stats.Undecodable
 		t.unsent += stats.Unsent
 	}
-	if s.rules != nil {
-		t.unrepeated = s.rules.Unrepeated()
-		t.unlogged = s.rules.LogsDropped()
+	if i.set != nil {
+		t.unrepeated = i.set.Unrepeated()
+		t.unlogged = i.set.LogsDropped()
 	}
 	return t
 }

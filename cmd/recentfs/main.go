@@ -84,7 +84,7 @@ addresses, and a mount shows every table as a file that reads and writes as
 	}
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(runCommand(), checkCommand(), rulesCommand(), reloadCommand(), replayCommand(),
-		showCommand(), addCommand(), delCommand(), flushCommand(), versionCommand())
+		execCommand(), showCommand(), addCommand(), delCommand(), flushCommand(), versionCommand())
 	return root
 }
 

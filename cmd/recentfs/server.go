@@ -3,54 +3,54 @@ package main
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
+	"strings"
 	"sync"
 	"syscall"
 
 	"github.com/sirupsen/logrus"
 
-	"recentfs/capture"
-	"recentfs/capture/nfqueue"
 	"recentfs/fs"
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
 	"recentfs/match/ruleset"
+	"recentfs/namespaces"
 )
 
-// server is a running recentfs: the tables, the mount that shows them, the
-// rules, the queues that they decide, and the control socket.
+// server is a running recentfs: an instance for each network namespace, the
+// mounts that show their tables and the module, and the control socket.
 //
-// Lock order: reloading, mu, deciding.
+// Lock order: reloading, mu, instance.deciding.
 type server struct {
-	config  *config
-	clock   jiffies.Clock
-	reg     *recent.Registry
-	mount   *fs.Mountpoint
-	control *control
-	ended   chan error // why a queue's loop ended by itself
-	procs   int        // GOMAXPROCS without queues
+	config    *config
+	clock     jiffies.Clock
+	mount     *fs.Mountpoint
+	module    *fs.Mountpoint
+	cover     *fs.Cover // nil without --proc-net
+	control   *control
+	selection *namespaces.Selection // nil without --netns
+	unwatch   func()                // ends the watch for namespaces; nil without
+	ended     chan error            // why a queue's loop ended by itself
+	procs     int                   // GOMAXPROCS without queues
 
-	// reloading serialises reloads from the reading of the file on, so that
+	// reloading serialises reloads from the reading of the files on, so that
 	// the last one to begin is the one that stays.
 	reloading sync.Mutex
 
-	mu      sync.Mutex
-	queues  map[uint16]*queue // guarded by mu
-	stopped bool              // guarded by mu
+	// managed is the name of each namespace that has an instance, by ID, for
+	// those who follow a link: they wait for no reload.
+	managed sync.Map
 
-	// deciding is held for reading while a batch of packets is decided, so
-	// that nobody decides by old rules once a reload has the lock.
-	deciding sync.RWMutex
-	rules    *ruleset.Set // written with mu and deciding, read with either
-
-	logger *packetLogger // of rules; guarded by mu
-}
-
-// queue is a bound queue and the goroutine that runs its loop.
-type queue struct {
-	*nfqueue.Queue
-	done chan struct{} // closed when the loop has ended
+	mu        sync.Mutex
+	params    recent.Params               // guarded by mu
+	files     map[string]*ruleset.File    // guarded by mu: the rules at work, by their file's name
+	instances map[namespaces.ID]*instance // guarded by mu
+	refused   map[namespaces.ID]bool      // guarded by mu: namespaces in which there could be none
+	stopped   bool                        // guarded by mu
 }
 
 // A queue's loop sleeps in the kernel most of the time. When it comes back with
@@ -60,44 +60,125 @@ type queue struct {
 const maxExtraProcs = 16
 
 // startServer brings everything up, or takes back what it did.
-func startServer(c *config, clock jiffies.Clock, rules *ruleset.File) (s *server, err error) {
+func startServer(c *config, clock jiffies.Clock, files map[string]*ruleset.File) (s *server, err error) {
 	s = &server{
-		config: c, clock: clock, procs: runtime.GOMAXPROCS(0),
-		ended: make(chan error, 1), queues: make(map[uint16]*queue),
+		config: c, clock: clock, procs: runtime.GOMAXPROCS(0), ended: make(chan error, 1),
+		params: c.params, files: files,
+		instances: make(map[namespaces.ID]*instance), refused: make(map[namespaces.ID]bool),
 	}
-	defer func() {
-		if err != nil {
-			// What could not start says why; what then cannot stop is noise.
-			_ = s.stop()
-			s = nil
-		}
-	}()
-	if s.reg, err = recent.NewRegistry(c.params, clock); err != nil {
-		return s, err
-	}
-	// The socket comes first: it tells whether another instance is running.
-	if s.control, err = listenControl(c.control); err != nil {
-		return s, err
-	}
-	if s.mount, err = fs.Mount(c.mountpoint, s.reg); err != nil {
-		return s, err
-	}
-	if err = s.swap(rules); err != nil {
-		return s, err
+	if err := s.start(); err != nil {
+		// What could not start says why; what then cannot stop is noise.
+		_ = s.stop()
+		return nil, err
 	}
 	go s.control.serve(s)
 	return s, nil
+}
+
+func (s *server) start() (err error) {
+	if err := s.config.params.Check(); err != nil {
+		return err
+	}
+	if len(s.config.netns) > 0 {
+		if s.selection, err = namespaces.Select(s.config.netns); err != nil {
+			return err
+		}
+		for name := range s.config.netnsRules {
+			if !s.selection.May(name) {
+				return fmt.Errorf("--netns-rules %s: no --netns selects a namespace of that name", name)
+			}
+		}
+	}
+	// The socket comes first: it tells whether another instance is running.
+	if s.control, err = listenControl(s.config.control); err != nil {
+		return err
+	}
+	if s.selection == nil {
+		err = s.startOne()
+	} else {
+		err = s.startAll()
+	}
+	if err != nil {
+		return err
+	}
+	s.module, err = fs.MountModule(s.config.module(), fs.Module{Params: s.currentParams, SetOwner: s.setOwner, Self: s.tablesOf})
+	if err != nil {
+		return err
+	}
+	if s.config.procNet {
+		if other := fs.CoveredBy(s.module.Dir()); other != "" {
+			return fmt.Errorf("--proc-net: another recentfs, which serves %s, has taken /proc/net: stop that first", other)
+		}
+		if s.cover, err = fs.CoverProc(s.module.Dir()); err != nil {
+			return fmt.Errorf("--proc-net: %w", err)
+		}
+	}
+	return nil
+}
+
+// startOne begins with the namespace of this process, whose tables are at the
+// root of the mount.
+func (s *server) startOne() error {
+	own, err := namespaces.Own()
+	if err != nil {
+		return err
+	}
+	reg, err := recent.NewRegistry(s.config.params, s.clock)
+	if err != nil {
+		return err
+	}
+	if s.mount, err = fs.Mount(s.config.mountpoint, reg); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.launch(own, s.newInstance("", nil, reg))
+}
+
+// newInstance is one without rules and queues.
+func (s *server) newInstance(name string, ns *namespaces.Namespace, reg *recent.Registry) *instance {
+	return &instance{
+		name: name, ns: ns, rules: s.config.rulesOf(name), reg: reg, clock: s.clock, ended: s.ended,
+		queues: make(map[uint16]*queue),
+	}
+}
+
+// launch gives an instance its rules and queues. s.mu is held.
+func (s *server) launch(id namespaces.ID, i *instance) error {
+	c, err := i.prepare(s.files[i.rules])
+	if err != nil {
+		return err
+	}
+	c.commit()
+	s.instances[id] = i
+	s.managed.Store(id, i.name)
+	s.setProcs()
+	return nil
+}
+
+// setProcs adapts GOMAXPROCS to the number of queues. s.mu is held.
+func (s *server) setProcs() {
+	queues := 0
+	for _, i := range s.instances {
+		queues += len(i.queues)
+	}
+	// Setting it stops everything for a moment.
+	if n := s.procs + min(queues, maxExtraProcs); n != runtime.GOMAXPROCS(0) {
+		runtime.GOMAXPROCS(n)
+	}
 }
 
 // serve waits for the signal to end, or for what must not end before.
 func (s *server) serve(signals <-chan os.Signal) error {
 	watch := newWatch(s)
 	defer watch.stop()
-	unmounted := make(chan struct{})
-	go func() {
-		s.mount.Wait()
-		close(unmounted)
-	}()
+	unmounted := make(chan string, 2)
+	for _, m := range []*fs.Mountpoint{s.mount, s.module} {
+		go func() {
+			m.Wait()
+			unmounted <- m.Dir()
+		}()
+	}
 	for {
 		select {
 		case sig := <-signals:
@@ -110,23 +191,32 @@ func (s *server) serve(signals <-chan os.Signal) error {
 			}
 		case err := <-s.ended:
 			return err
-		case <-unmounted:
-			return fmt.Errorf("%s was unmounted by somebody else: stop recentfs by SIGTERM instead", s.config.mountpoint)
+		case dir := <-unmounted:
+			return fmt.Errorf("%s was unmounted by somebody else: stop recentfs by SIGTERM instead", dir)
 		}
 	}
 }
 
-// stop takes down what is up: queues, mount, control socket, tables.
+// stop takes down what is up: queues, mounts, control socket, tables.
 func (s *server) stop() error {
+	if s.unwatch != nil {
+		s.unwatch()
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.stopped = true
 	var errs []error
-	for n := range s.queues {
-		errs = append(errs, s.unbind(n))
+	for _, i := range s.instances {
+		errs = append(errs, i.unbindAll())
 	}
-	if s.mount != nil {
-		err := s.mount.Unmount()
+	if s.cover != nil {
+		errs = append(errs, s.cover.Remove())
+	}
+	for _, m := range []*fs.Mountpoint{s.module, s.mount} {
+		if m == nil {
+			continue
+		}
+		err := m.Unmount()
 		if errors.Is(err, syscall.EBUSY) {
 			logrus.Warn(err) // detached all the same, which is an end
 			err = nil
@@ -136,148 +226,167 @@ func (s *server) stop() error {
 	if s.control != nil {
 		errs = append(errs, s.control.close())
 	}
-	s.exchange(nil)
+	for _, i := range s.instances {
+		errs = append(errs, i.exit())
+	}
+	if s.selection != nil {
+		s.selection.Close()
+	}
 	return errors.Join(errs...)
 }
 
-// reload reads the rules' file again. An error changes nothing.
+// reload reads the files of rules again. An error, in whichever namespace,
+// changes nothing.
 func (s *server) reload() error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	rules, err := readRules(s.config.rules, s.config.params)
+	files, err := s.config.readRules()
 	if err != nil {
 		return err
 	}
-	if err := s.swap(rules); err != nil {
+	if err := s.swap(files); err != nil {
 		return err
 	}
-	logrus.Infof("the rules were reloaded, for %s", queueNames(rules.Queues()))
+	logrus.Infof("the rules were reloaded, for %s", s.summary())
 	return nil
 }
 
 // swap puts rules in the place of those at work: first everything that can
-// fail, then the exchange. A table that old and new rules share keeps its
-// entries, since the new rules refer to it before the old ones let go.
-func (s *server) swap(file *ruleset.File) (err error) {
+// fail, then the exchange.
+func (s *server) swap(files map[string]*ruleset.File) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
 		return errors.New("recentfs is stopping")
 	}
-	fresh := make(map[uint16]*nfqueue.Queue)
-	defer func() {
+	var changes []*change
+	for _, i := range s.instances {
+		c, err := i.prepare(files[i.rules])
 		if err != nil {
-			for _, q := range fresh {
-				err = errors.Join(err, q.Close())
+			for _, c := range changes {
+				err = errors.Join(err, c.cancel())
 			}
+			return err
 		}
-	}()
-	keep := make(map[uint16]bool)
-	for _, n := range file.Queues() {
-		keep[n] = true
-		if s.queues[n] != nil {
+		changes = append(changes, c)
+	}
+	for _, c := range changes {
+		c.commit()
+	}
+	s.files = files
+	if s.selection != nil {
+		clear(s.refused) // the new rules may be to their liking
+		s.update()
+	}
+	s.setProcs()
+	return nil
+}
+
+// summary says for what the rules are, in a log line.
+func (s *server) summary() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	queues := 0
+	for _, i := range s.instances {
+		queues += len(i.queues)
+	}
+	text := fmt.Sprintf("%d %s", queues, plural(queues, "queue", "queues"))
+	if s.selection != nil {
+		text += fmt.Sprintf(" in %d network %s", len(s.instances), plural(len(s.instances), "namespace", "namespaces"))
+	}
+	return text
+}
+
+// saveRules writes the rules of a namespace, or all rules, with their counters.
+func (s *server) saveRules(w io.Writer, name string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	found := false
+	for _, i := range s.sorted() {
+		if name != "" && i.name != name {
 			continue
 		}
-		if fresh[n], err = nfqueue.Open(nfqueue.Config{Number: n}); err != nil {
-			delete(fresh, n)
+		found = true
+		if i.name != "" {
+			fmt.Fprintf(w, "# network namespace %s\n", i.name)
+		}
+		if i.set == nil {
+			continue
+		}
+		if err := i.set.Save(w, true); err != nil {
 			return err
 		}
 	}
-	rules, err := file.Load(s.reg)
+	if !found && name != "" {
+		return fmt.Errorf("network namespace %s has no rules here: see 'recentfs run --netns'", name)
+	}
+	return nil
+}
+
+// sorted are the instances by name. s.mu is held.
+func (s *server) sorted() []*instance {
+	var all []*instance
+	for _, i := range s.instances {
+		all = append(all, i)
+	}
+	slices.SortFunc(all, func(a, b *instance) int { return strings.Compare(a.name, b.name) })
+	return all
+}
+
+// unmanaged is where links lead those for whom there are no tables: nowhere.
+const unmanaged = "unmanaged"
+
+// tablesOf is the directory of the tables of a process's network namespace.
+func (s *server) tablesOf(pid uint32) string {
+	name, ok := s.nameOf(pid)
+	switch {
+	case !ok:
+		return unmanaged
+	case s.selection == nil:
+		return s.mount.Dir()
+	}
+	return filepath.Join(s.mount.Dir(), fs.Folder(name))
+}
+
+// folderOf is tablesOf relative to the mount.
+func (s *server) folderOf(pid uint32) string {
+	if name, ok := s.nameOf(pid); ok {
+		return fs.Folder(name)
+	}
+	return unmanaged
+}
+
+// nameOf is the name of a process's network namespace, if it has an instance. A
+// process that we may not look at, or cannot see, is told so too.
+func (s *server) nameOf(pid uint32) (string, bool) {
+	id, err := namespaces.Of(int(pid))
 	if err != nil {
-		return err
+		return "", false
 	}
-	for n := range s.queues {
-		if keep[n] {
-			continue
-		}
-		if err := s.unbind(n); err != nil {
-			logrus.Warn(err)
-		}
+	name, ok := s.managed.Load(id)
+	if !ok {
+		return "", false
 	}
-	s.exchange(rules)
-	for n, q := range fresh {
-		s.bind(n, q)
-	}
-	runtime.GOMAXPROCS(s.procs + min(len(s.queues), maxExtraProcs))
-	return nil
+	return name.(string), true
 }
 
-// exchange replaces the rules between two batches of packets and closes the
-// old ones. Either may be nil. s.mu is held.
-func (s *server) exchange(rules *ruleset.Set) {
-	s.deciding.Lock()
-	old := s.rules
-	s.rules = rules
-	s.deciding.Unlock()
-	if s.logger != nil {
-		s.logger.stop()
-		s.logger = nil
-	}
-	if rules != nil {
-		s.logger = logPackets(rules)
-	}
-	if old != nil {
-		old.Close()
-	}
-}
-
-// bind starts the loop of a queue. s.mu is held.
-func (s *server) bind(n uint16, nq *nfqueue.Queue) {
-	q := &queue{nq, make(chan struct{})}
-	s.queues[n] = q
-	go func() {
-		defer close(q.done)
-		if err := q.Run(func(batch []capture.Packet) { s.decide(n, batch) }); err != nil {
-			select {
-			case s.ended <- err:
-			default: // one reason to end is enough
-			}
-		}
-	}()
-}
-
-// unbind ends a queue's loop and gives it up. s.mu is held.
-func (s *server) unbind(n uint16) error {
-	q := s.queues[n]
-	delete(s.queues, n)
-	if err := q.Close(); err != nil {
-		return err // and the loop may still be in the kernel
-	}
-	<-q.done
-	return nil
-}
-
-// decide gives each packet of a queue its verdict. A queue that could not be
-// given up when its chain went drops its packets, as the kernel does where
-// nobody listens.
-func (s *server) decide(n uint16, batch []capture.Packet) {
-	s.deciding.RLock()
-	defer s.deciding.RUnlock()
-	if s.rules != nil {
-		if q := s.rules.Queue(n); q != nil {
-			q.Decide(batch, s.clock.Now())
-			return
-		}
-	}
-	for i := range batch {
-		batch[i].Verdict = capture.Drop
-	}
-}
-
-// current calls do with the rules at work, which stay while it runs.
-func (s *server) current(do func(*ruleset.Set)) {
+// currentParams are the module's parameters.
+func (s *server) currentParams() recent.Params {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if rules := s.rules; rules != nil {
-		do(rules)
-	}
+	return s.params
 }
 
-// queueNames lists queues for a log line.
-func queueNames(numbers []uint16) string {
-	if len(numbers) == 1 {
-		return fmt.Sprintf("queue %d", numbers[0])
+// setOwner changes the parameter by which new tables are owned.
+func (s *server) setOwner(parameter string, id uint32) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if parameter == "ip_list_uid" {
+		s.params.UID = id
+	} else {
+		s.params.GID = id
 	}
-	return fmt.Sprintf("%d queues", len(numbers))
+	for _, i := range s.instances {
+		i.reg.SetOwner(s.params.UID, s.params.GID)
+	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"recentfs/fs"
 	"recentfs/match/jiffies"
 )
 
@@ -22,8 +23,27 @@ func mountpointFlag(cmd *cobra.Command, dir *string) {
 	cmd.Flags().StringVarP(dir, "mountpoint", "m", defaultMountpoint, "`DIR` that shows the tables")
 }
 
+// tablesFlags say where tables are.
+type tablesFlags struct{ mountpoint, netns string }
+
+func (f *tablesFlags) register(cmd *cobra.Command) {
+	mountpointFlag(cmd, &f.mountpoint)
+	cmd.Flags().StringVar(&f.netns, "netns", "", "`NAME` of the network namespace, where recentfs serves several (default: that of the caller)")
+}
+
+// dir is the directory of the tables.
+func (f *tablesFlags) dir() string {
+	if f.netns != "" {
+		return filepath.Join(f.mountpoint, fs.Folder(f.netns))
+	}
+	if _, err := os.Readlink(filepath.Join(f.mountpoint, fs.SelfName)); err == nil {
+		return filepath.Join(f.mountpoint, fs.SelfName)
+	}
+	return f.mountpoint
+}
+
 func showCommand() *cobra.Command {
-	var dir string
+	var flags tablesFlags
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use:   "show [TABLE]",
@@ -39,13 +59,13 @@ since only root may read where the kernel's clock began.`,
 			all := len(args) == 0
 			if all {
 				var err error
-				if args, err = tableNames(dir); err != nil {
+				if args, err = tableNames(flags.dir()); err != nil {
 					return err
 				}
 			}
 			tables := make(map[string][]entry)
 			for _, name := range args {
-				entries, err := showTable(dir, name)
+				entries, err := showTable(flags.dir(), name)
 				if err != nil && all {
 					// One that is not for this user, or gone by now, is no
 					// reason to keep the others back.
@@ -69,7 +89,7 @@ since only root may read where the kernel's clock began.`,
 			return nil
 		}),
 	}
-	mountpointFlag(cmd, &dir)
+	flags.register(cmd)
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON: an object of tables, each a list of addresses")
 	return cmd
 }
@@ -141,7 +161,7 @@ func delCommand() *cobra.Command {
 }
 
 func addressesCommand(use, sign, short, example string) *cobra.Command {
-	var dir string
+	var flags tablesFlags
 	cmd := &cobra.Command{
 		Use:     use + " TABLE IP...",
 		Short:   short,
@@ -158,15 +178,15 @@ func addressesCommand(use, sign, short, example string) *cobra.Command {
 				// In full, since the file takes no more than 41 bytes.
 				lines = append(lines, sign+a.StringExpanded())
 			}
-			return running(func(*cobra.Command, []string) error { return writeTable(dir, args[0], lines) })(cmd, args)
+			return running(func(*cobra.Command, []string) error { return writeTable(flags.dir(), args[0], lines) })(cmd, args)
 		},
 	}
-	mountpointFlag(cmd, &dir)
+	flags.register(cmd)
 	return cmd
 }
 
 func flushCommand() *cobra.Command {
-	var dir string
+	var flags tablesFlags
 	cmd := &cobra.Command{
 		Use:     "flush TABLE",
 		Short:   "Remove all addresses of a table",
@@ -174,10 +194,10 @@ func flushCommand() *cobra.Command {
 		Example: "  recentfs flush SSH",
 		Args:    cobra.ExactArgs(1),
 		RunE: running(func(_ *cobra.Command, args []string) error {
-			return writeTable(dir, args[0], []string{"/"})
+			return writeTable(flags.dir(), args[0], []string{"/"})
 		}),
 	}
-	mountpointFlag(cmd, &dir)
+	flags.register(cmd)
 	return cmd
 }
 

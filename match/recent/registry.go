@@ -18,9 +18,10 @@ type Registry struct {
 	// went, after the fact and without locks. It is set before the first rule.
 	Changed func(name string)
 
-	mu     sync.Mutex
-	tables map[string]*Table // guarded by mu
-	lastID uint64            // guarded by mu
+	mu       sync.Mutex
+	uid, gid uint32            // guarded by mu: of new tables' files
+	tables   map[string]*Table // guarded by mu
+	lastID   uint64            // guarded by mu
 }
 
 // NewRegistry returns a registry without tables, or an error for parameters
@@ -29,11 +30,16 @@ func NewRegistry(p Params, clock jiffies.Clock) (*Registry, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	return &Registry{params: p, clock: clock, tables: make(map[string]*Table)}, nil
+	return &Registry{params: p, clock: clock, uid: p.UID, gid: p.GID, tables: make(map[string]*Table)}, nil
 }
 
-// Params are the parameters that the registry was made with.
-func (r *Registry) Params() Params { return r.params }
+// SetOwner changes ip_list_uid and ip_list_gid, which own the files of tables
+// that are made from now on.
+func (r *Registry) SetOwner(uid, gid uint32) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.uid, r.gid = uid, gid
+}
 
 // Clock is the clock that stamps come from.
 func (r *Registry) Clock() jiffies.Clock { return r.clock }
@@ -228,12 +234,18 @@ type Table struct {
 	region
 }
 
+// nobody is the id that stands for none: INVALID_UID and INVALID_GID.
+const nobody = 1<<32 - 1
+
 // newTable makes an empty table for its first rule, with room for ring stamps
-// an address.
+// an address. r.mu is held.
 func newTable(r *Registry, info *Info, ring uint32) (*Table, error) {
 	p := r.params
+	if p.Compat == Modern && (r.uid == nobody || r.gid == nobody) {
+		return nil, invalid("ip_list_uid=%d, ip_list_gid=%d: %d is nobody's", r.uid, r.gid, uint32(nobody))
+	}
 	t := &Table{name: info.Name, reg: r, mask: loadAddr(&info.Mask), limit: p.ListTot}
-	t.attr = Attr{Perms: p.Perms, UID: p.UID, GID: p.GID}
+	t.attr = Attr{Perms: p.Perms, UID: r.uid, GID: r.gid}
 	if t.attr.Perms == 0 {
 		t.attr.Perms = 0o444
 	}

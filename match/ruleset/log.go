@@ -77,7 +77,7 @@ func (t *logTarget) append(b []byte) []byte {
 }
 
 // Logs are the packets that met a LOG rule, for another goroutine to print. It
-// is never closed.
+// is never closed, and nil where there is no such rule.
 func (s *Set) Logs() <-chan LogRecord { return s.logs }
 
 // LogsDropped is the number of packets that met a LOG rule and are not in

@@ -20,7 +20,7 @@ type Set struct {
 	taken  []*recent.Rule // to be given back
 	once   sync.Once      // for Close
 
-	logs        chan LogRecord
+	logs        chan LogRecord // nil where no rule logs
 	logsDropped atomic.Uint64
 }
 
@@ -29,7 +29,7 @@ type Set struct {
 // prints them. It fails, and has then changed nothing, if there is no memory for
 // a table.
 func (f *File) Load(reg *recent.Registry) (*Set, error) {
-	s := &Set{file: f, reg: reg, queues: make(map[uint16]*Queue), logs: make(chan LogRecord, logBuffer)}
+	s := &Set{file: f, reg: reg, queues: make(map[uint16]*Queue)}
 	if err := s.flatten(); err != nil {
 		return nil, err
 	}
@@ -69,6 +69,9 @@ func (s *Set) flatten() error {
 		}
 		if r.kind == targetLog {
 			r.log = r.log.start(s.reg.Clock())
+			if s.logs == nil {
+				s.logs = make(chan LogRecord, logBuffer)
+			}
 		}
 		r.matches = append([]match(nil), r.matches...)
 		for j := range r.matches {

@@ -1,0 +1,147 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/sirupsen/logrus"
+
+	"recentfs/fs"
+	"recentfs/match/recent"
+	"recentfs/namespaces"
+)
+
+// startAll begins with the namespaces of --netns that are there, and watches
+// for the others.
+func (s *server) startAll() (err error) {
+	if s.mount, err = fs.MountNamespaces(s.config.mountpoint, s.folderOf); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	err = s.addFirst()
+	s.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	s.unwatch, err = s.selection.Watch(func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.update()
+		s.setProcs()
+	})
+	if err != nil {
+		return err
+	}
+	// What came and went before the watch.
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.update()
+	s.setProcs()
+	return nil
+}
+
+// addFirst makes the first instances. One that cannot be is an error where its
+// namespace was named. s.mu is held.
+func (s *server) addFirst() error {
+	for _, found := range s.selection.Present() {
+		err := s.add(found)
+		if err != nil && s.selection.Names(found.Name) {
+			return err
+		}
+		if err != nil {
+			s.refuse(found, err)
+		}
+	}
+	return nil
+}
+
+// update makes the instances those of the namespaces that are there: ops_init
+// and ops_exit_list of net/core/net_namespace.c. s.mu is held.
+func (s *server) update() {
+	if s.stopped {
+		return
+	}
+	present := s.selection.Present()
+	names := make(map[namespaces.ID]string)
+	for _, found := range present {
+		names[found.ID] = found.Name
+	}
+	for id, i := range s.instances {
+		if name, ok := names[id]; ok && name == i.name {
+			continue
+		}
+		s.remove(id, i)
+	}
+	for id := range s.refused {
+		if _, ok := names[id]; !ok {
+			delete(s.refused, id)
+		}
+	}
+	for _, found := range present {
+		if s.instances[found.ID] != nil || s.refused[found.ID] {
+			continue
+		}
+		err := s.add(found)
+		switch {
+		case errors.Is(err, errGone):
+		case err != nil:
+			s.refuse(found, err)
+		default:
+			logrus.Infof("network namespace %s: its tables are in %s", found.Name, filepath.Join(s.mount.Dir(), fs.Folder(found.Name)))
+		}
+	}
+}
+
+// refuse says once why a namespace has no instance.
+func (s *server) refuse(found namespaces.Found, err error) {
+	s.refused[found.ID] = true
+	logrus.Errorf("%v; it stays without tables until it is made anew or the rules are reloaded", err)
+}
+
+// errGone says that a namespace went, or was replaced, while it was looked at.
+var errGone = errors.New("it is gone already")
+
+// add makes the instance of a namespace: recent_net_init. s.mu is held.
+func (s *server) add(found namespaces.Found) (err error) {
+	ns, err := namespaces.Open(found.Path)
+	if errors.Is(err, os.ErrNotExist) {
+		err = errGone
+	}
+	if err != nil {
+		return fmt.Errorf("network namespace %s: %w", found.Name, err)
+	}
+	defer func() {
+		if err != nil {
+			ns.Close()
+		}
+	}()
+	if ns.ID() != found.ID {
+		return fmt.Errorf("network namespace %s: %w", found.Name, errGone)
+	}
+	reg, err := recent.NewRegistry(s.params, s.clock)
+	if err != nil {
+		return err
+	}
+	if err := s.mount.Add(found.Name, reg); err != nil {
+		return err
+	}
+	if err := s.launch(found.ID, s.newInstance(found.Name, ns, reg)); err != nil {
+		s.mount.Remove(found.Name)
+		return err
+	}
+	return nil
+}
+
+// remove takes down the instance of a namespace that is gone: recent_net_exit.
+// s.mu is held.
+func (s *server) remove(id namespaces.ID, i *instance) {
+	s.managed.Delete(id)
+	delete(s.instances, id)
+	if err := i.exit(); err != nil {
+		logrus.Warn(i.explain(err))
+	}
+	s.mount.Remove(i.name)
+	logrus.Infof("network namespace %s is gone, and its tables with it", i.name)
+}

@@ -1,0 +1,65 @@
+package namespaces
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Watch calls changed whenever something may have changed in what Present
+// returns, from one goroutine, until stop has returned. A call may come for no
+// reason, and one for several changes.
+//
+// A namespace gets or loses a name by mount(2) or umount(2), and the kernel
+// tells who polls the list of mounts of each (mounts_poll of
+// fs/proc_namespace.c). The end of a process is told by its pidfd.
+func (s *Selection) Watch(changed func()) (stop func(), err error) {
+	mounts, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("watch for network namespaces: %w", err)
+	}
+	end, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		mounts.Close()
+		return nil, fmt.Errorf("watch for network namespaces: eventfd: %w", err)
+	}
+	fds := []unix.PollFd{{Fd: int32(end), Events: unix.POLLIN}, {Fd: int32(mounts.Fd()), Events: unix.POLLPRI}}
+	for _, p := range s.places {
+		if p.process != nil {
+			fds = append(fds, unix.PollFd{Fd: int32(p.process.Fd()), Events: unix.POLLIN})
+		}
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		watch(fds, changed)
+	}()
+	return func() {
+		one := [8]byte{7: 1}
+		_, _ = unix.Write(end, one[:]) // of eight bytes, to a counter at 0: it cannot fail
+		<-done
+		mounts.Close()
+		unix.Close(end)
+	}, nil
+}
+
+// watch polls until the first descriptor is readable.
+func watch(fds []unix.PollFd, changed func()) {
+	for {
+		if _, err := unix.Poll(fds, -1); errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if fds[0].Revents != 0 {
+			return
+		}
+		// A process that has ended stays readable: it is not asked for again.
+		for i := 2; i < len(fds); i++ {
+			if fds[i].Revents != 0 {
+				fds[i].Fd = -1
+			}
+		}
+		changed()
+	}
+}
