@@ -103,7 +103,7 @@ func (s *Selection) add(p place) error {
 		if err != nil {
 			return fmt.Errorf("network namespace %s: %w", m[1], err)
 		}
-		fd, err := unix.PidfdOpen(pid, unix.PIDFD_NONBLOCK)
+		fd, err := unix.PidfdOpen(pid, 0)
 		if err != nil {
 			return fmt.Errorf("network namespace of process %d: %w", pid, err)
 		}

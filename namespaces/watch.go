@@ -16,16 +16,18 @@ import (
 // tells who polls the list of mounts of each (mounts_poll of
 // fs/proc_namespace.c). The end of a process is told by its pidfd.
 func (s *Selection) Watch(changed func()) (stop func(), err error) {
-	mounts, err := os.Open("/proc/self/mountinfo")
+	// Not by os.Open, for Go's own poller would be told in our place.
+	const list = "/proc/self/mountinfo"
+	mounts, err := unix.Open(list, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("watch for network namespaces: %w", err)
+		return nil, fmt.Errorf("watch for network namespaces: %w", &os.PathError{Op: "open", Path: list, Err: err})
 	}
 	end, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
 	if err != nil {
-		mounts.Close()
+		unix.Close(mounts)
 		return nil, fmt.Errorf("watch for network namespaces: eventfd: %w", err)
 	}
-	fds := []unix.PollFd{{Fd: int32(end), Events: unix.POLLIN}, {Fd: int32(mounts.Fd()), Events: unix.POLLPRI}}
+	fds := []unix.PollFd{{Fd: int32(end), Events: unix.POLLIN}, {Fd: int32(mounts), Events: unix.POLLPRI}}
 	for _, p := range s.places {
 		if p.process != nil {
 			fds = append(fds, unix.PollFd{Fd: int32(p.process.Fd()), Events: unix.POLLIN})
@@ -40,7 +42,7 @@ func (s *Selection) Watch(changed func()) (stop func(), err error) {
 		one := [8]byte{7: 1}
 		_, _ = unix.Write(end, one[:]) // of eight bytes, to a counter at 0: it cannot fail
 		<-done
-		mounts.Close()
+		unix.Close(mounts)
 		unix.Close(end)
 	}, nil
 }

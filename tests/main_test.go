@@ -16,6 +16,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"recentfs/tests/isolated"
 )
 
 // The main thread belongs to the main goroutine, so that it never becomes a
@@ -26,6 +28,9 @@ func init() { runtime.LockOSThread() }
 var binDir string
 
 func TestMain(m *testing.M) {
+	if status, ran := isolated.Run(); ran {
+		os.Exit(status)
+	}
 	var err error
 	if binDir, err = os.MkdirTemp("", "recentfs-bin-"); err == nil {
 		// Tests run the program as other users too.
