@@ -46,6 +46,12 @@ func (o *output) Write(p []byte) (int, error) {
 	return o.text.Write(p)
 }
 
+func (o *output) reset() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Reset()
+}
+
 func (o *output) String() string {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -119,6 +125,7 @@ var readyWord = regexp.MustCompile(`\bready\b`)
 func (d *daemon) start(args ...string) {
 	d.t.Helper()
 	d.cmd = d.command(args...)
+	d.output.reset() // of an earlier start
 	d.cmd.Stdout, d.cmd.Stderr = &d.output, &d.output
 	if err := d.ns.start(d.cmd); err != nil {
 		d.t.Fatal(err)
