@@ -49,7 +49,17 @@ func onThread(f func() error) error {
 	return <-done
 }
 
-// fd is what Config.NetNS takes.
+// open opens a queue inside the namespace.
+func (ns *namespace) open(t testing.TB, number uint16) (q *Queue, err error) {
+	t.Helper()
+	ns.do(t, func() error {
+		q, err = Open(Config{Number: number})
+		return nil
+	})
+	return q, err
+}
+
+// fd is the namespace's descriptor.
 func (ns *namespace) fd() int { return int(ns.file.Fd()) }
 
 // do runs f inside the namespace.
