@@ -59,7 +59,7 @@ func (q *Queue) Run(decide func([]capture.Packet)) error {
 	defer q.running.Unlock()
 	for !q.closed.Load() {
 		if err := q.park(); err != nil {
-			// No descriptor to spare: the thread waits, as far as work does.
+			// No memory to park with: the thread waits, as far as work does.
 			time.Sleep(time.Millisecond)
 		}
 		if err := q.work(decide); err != nil {

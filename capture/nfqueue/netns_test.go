@@ -23,6 +23,9 @@ func newNamespace(t testing.TB) *namespace {
 	if os.Geteuid() != 0 {
 		t.Skip("making a network namespace needs root")
 	}
+	if err := parking.start(); err != nil { // what the process has once is no leak
+		t.Fatal(err)
+	}
 	ns := new(namespace)
 	err := onThread(func() (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {

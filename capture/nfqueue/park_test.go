@@ -68,7 +68,7 @@ func TestIdle(t *testing.T) {
 	if idle.threads > before.threads+spare {
 		t.Errorf("%d threads, without the queues it was %d", idle.threads, before.threads)
 	}
-	if most := before.descriptors + 3*queues; idle.descriptors > most {
+	if most := before.descriptors + 2*queues; idle.descriptors > most {
 		t.Errorf("%d descriptors, want %d at most", idle.descriptors, most)
 	}
 

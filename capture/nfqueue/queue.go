@@ -5,9 +5,8 @@
 // loop that takes many messages per system call and answers them with one is
 // several times as fast as one message at a time.
 //
-// An idle queue costs two descriptors, three while it waits in Go's poller, and
-// a goroutine, but neither a thread nor the memory of the loop: a process may
-// have thousands.
+// An idle queue costs two descriptors and a goroutine, but neither a thread nor
+// the memory of the loop: a process may have thousands.
 package nfqueue
 
 import (
