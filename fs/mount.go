@@ -33,8 +33,10 @@ const (
 	// maxRead is the largest request, in bytes. The kernel splits a longer
 	// read; of a write only the first 47 bytes matter.
 	maxRead = 128 << 10
-	// pollName is a file that go-fuse answers for by itself.
+	// pollName is a file that go-fuse answers for by itself, and pollNode its
+	// node.
 	pollName = ".go-fuse-epoll-hack"
+	pollNode = ^uint64(0)
 )
 
 // Mountpoint is a mounted file system.
@@ -130,9 +132,11 @@ func (m *Mountpoint) serve(fs fuse.RawFileSystem, opts *fuse.MountOptions) error
 		unix.Unmount(m.dir, unix.MNT_DETACH)
 		return fmt.Errorf("mount point %s: starting FUSE: %w", m.dir, err)
 	}
+	loop := newLoop(fd, fs, opts, server.KernelSettings())
 	go func() {
 		defer close(m.ended)
-		server.Serve()
+		loop.run()
+		server.Serve() // finds the mount ended, and closes what NewServer opened
 	}()
 	if err := m.prime(); err != nil {
 		unix.Unmount(m.dir, unix.MNT_DETACH)

@@ -56,9 +56,9 @@ func mayBind(con *netlink.Conn, number uint16) error {
 // Fail-open stays off: a packet that finds the queue full is dropped, since no
 // rule has said that it may pass. Large segments come whole (GSO), since only
 // headers matter, and UID_GID shows which packets have a socket.
-func bind(fd int, c Config) error {
+func bind(fd int, number uint16, l *list) error {
 	flags := be32(nfq.NfQaCfgFlagGSO | nfq.NfQaCfgFlagUIDGid)
-	body, err := config(c.Number,
+	body, err := config(number,
 		command(cmdBind),
 		netlink.Attribute{Type: cfgParams, Data: append(be32(copyRange), nfq.NfQnlCopyPacket)},
 		netlink.Attribute{Type: cfgQueueMaxLen, Data: be32(maxLength)},
@@ -75,7 +75,7 @@ func bind(fd int, c Config) error {
 	err = refusal(fd)
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
-		return fmt.Errorf("taken%s: stop that program or use another queue number", holder(c))
+		return fmt.Errorf("taken%s: stop that program or use another queue number", holder(l, number))
 	case errors.Is(err, unix.EOPNOTSUPP):
 		return fmt.Errorf("this kernel's nfnetlink_queue does not tell a packet's socket (NFQA_CFG_F_UID_GID): Linux 4.0 or later is needed")
 	case err != nil:
@@ -168,18 +168,17 @@ func prepare(fd int) error {
 	if err != nil {
 		return fmt.Errorf("setsockopt(SO_RCVBUF): %w", err)
 	}
+	wait := unix.NsecToTimeval(int64(linger))
+	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
+		return fmt.Errorf("setsockopt(SO_RCVTIMEO): %w", err)
+	}
 	return nil
 }
 
 // holder names who holds the queue, as far as the kernel tells: a port id,
 // which is the process id for the first netlink socket of a process.
-func holder(c Config) string {
-	f, err := openList(c.NetNS)
-	if err != nil {
-		return ""
-	}
-	defer f.Close()
-	k, ok := findQueue(f, c.Number)
+func holder(l *list, number uint16) string {
+	k, ok := l.find(number)
 	if !ok {
 		return ""
 	}

@@ -19,7 +19,7 @@ import (
 func TestTaken(t *testing.T) {
 	ns := newNamespace(t)
 	serve(t, ns, 3, func([]capture.Packet) {})
-	_, err := Open(Config{Number: 3, NetNS: ns.fd()})
+	_, err := ns.open(t, 3)
 	if err == nil || !strings.HasPrefix(err.Error(), "queue 3: taken by ") || !strings.Contains(err.Error(), "another queue number") {
 		t.Fatalf("error %v", err)
 	}
@@ -46,25 +46,13 @@ func TestNoPermission(t *testing.T) {
 	})
 }
 
-// TestNoNamespace opens a queue in what is no network namespace.
-func TestNoNamespace(t *testing.T) {
-	null, err := os.Open(os.DevNull)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer null.Close()
-	if _, err := Open(Config{Number: 3, NetNS: int(null.Fd())}); err == nil || !strings.HasPrefix(err.Error(), "queue 3: ") {
-		t.Errorf("error %v", err)
-	}
-}
-
 // flood sends datagrams to a port of the loopback device until stop is closed.
 func flood(t testing.TB, ns *namespace, stop <-chan struct{}) (wait func()) {
 	c := ns.listen(t, "127.0.0.1:0")
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		to := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: sentinel}
-		for range 200000 {
+		for {
 			select {
 			case <-stop:
 				return
@@ -92,7 +80,7 @@ func TestCloseDuringTraffic(t *testing.T) {
 		} else if n != open {
 			t.Fatalf("%d descriptors are open, before the first queue it was %d", n, open)
 		}
-		q, err := Open(Config{NetNS: ns.fd()})
+		q, err := ns.open(t, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -136,7 +124,7 @@ func TestOpenDuringTraffic(t *testing.T) {
 	}
 	defer close(stop)
 	for i := range 100 {
-		q, err := Open(Config{NetNS: ns.fd()})
+		q, err := ns.open(t, 0)
 		if err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		}
@@ -169,7 +157,7 @@ func descriptors(t *testing.T) int {
 // TestCloseIdle closes queues that no packet ever came by, running or not.
 func TestCloseIdle(t *testing.T) {
 	ns := newNamespace(t)
-	q, err := Open(Config{NetNS: ns.fd()})
+	q, err := ns.open(t, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -183,14 +171,21 @@ func TestCloseIdle(t *testing.T) {
 }
 
 // TestCloseAtOnce opens and closes queues as fast as it goes, on one processor
-// and on two: in whatever state Close finds the thread that waits for notices
-// of devices, and however many of those wait, it must end.
+// and on two: wherever Close finds Run, it must end it.
 func TestCloseAtOnce(t *testing.T) {
 	n := newNetwork(t)
-	change := func(devices int) {
-		for range devices {
-			n.here.run(t, "ip link set v0 down")
-			n.here.run(t, "ip link set v0 up")
+	n.here.run(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 3")
+	parked := func(q *Queue) { awaitTurn(t, q, 2) }
+	lingers := func(q *Queue) {
+		from := n.there.listen(t, "192.0.2.2:0")
+		defer from.Close()
+		if _, err := from.WriteTo([]byte("x"), &net.UDPAddr{IP: net.ParseIP("192.0.2.1"), Port: 1000}); err != nil {
+			t.Error(err)
+		}
+		for deadline := time.Now().Add(10 * time.Second); q.Stats().Packets == 0; runtime.Gosched() {
+			if time.Now().After(deadline) {
+				t.Fatal("no packet")
+			}
 		}
 	}
 	for _, c := range []struct {
@@ -201,21 +196,19 @@ func TestCloseAtOnce(t *testing.T) {
 	}{
 		{"one processor", 1, 300, func(*Queue) {}},
 		{"one processor, later", 1, 300, func(*Queue) { runtime.Gosched() }},
+		{"one processor, parked", 1, 300, parked},
+		{"one processor, lingering", 1, 100, lingers},
 		{"two processors", 2, 300, func(*Queue) {}},
 		{"two processors, later", 2, 300, func(*Queue) { runtime.Gosched() }},
+		{"two processors, parked", 2, 300, parked},
+		{"two processors, lingering", 2, 100, lingers},
+		{"two processors, parked again", 2, 3, func(q *Queue) { lingers(q); awaitTurn(t, q, 4) }},
 		{"garbage collection", 2, 50, func(*Queue) { runtime.GC() }},
-		{"notices", 2, 3, func(*Queue) { change(1) }},
-		{"more notices than fit", 2, 3, func(q *Queue) {
-			if err := unix.SetsockoptInt(q.names.notices, unix.SOL_SOCKET, unix.SO_RCVBUF, 0); err != nil {
-				t.Error(err)
-			}
-			change(3)
-		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(c.processors))
 			for i := range c.rounds {
-				q, err := Open(Config{Number: 3, NetNS: n.here.fd()})
+				q, err := n.here.open(t, 3)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -233,11 +226,18 @@ func TestCloseAtOnce(t *testing.T) {
 						t.Fatalf("round %d: %s does not return", i, what)
 					}
 				}
-				if q.names.blind.Load() {
-					t.Fatalf("round %d: the watch ended before Close", i)
-				}
 			}
 		})
+	}
+}
+
+// awaitTurn waits until a queue's loop has come to a turn.
+func awaitTurn(t *testing.T, q *Queue, turn uint64) {
+	t.Helper()
+	for deadline := time.Now().Add(10 * time.Second); q.turns.Load() < turn; runtime.Gosched() {
+		if time.Now().After(deadline) {
+			t.Fatalf("at turn %d, want %d", q.turns.Load(), turn)
+		}
 	}
 }
 
@@ -258,7 +258,7 @@ func TestOverflow(t *testing.T) {
 			n.here.run(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 7")
 			stand, resume := make(chan struct{}), make(chan struct{})
 			var once sync.Once
-			q, err := Open(Config{Number: 7, NetNS: n.here.fd()})
+			q, err := n.here.open(t, 7)
 			if err != nil {
 				t.Fatal(err)
 			}

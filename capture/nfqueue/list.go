@@ -4,50 +4,61 @@ import (
 	"bytes"
 	"io"
 	"os"
-	"runtime"
 	"strconv"
-
-	"golang.org/x/sys/unix"
+	"sync"
 )
 
-// queueState is a line of the kernel's list of queues: seq_show of
-// nfnetlink_queue.c.
+// list is the kernel's list of queues in a network namespace.
+type list struct {
+	file io.ReaderAt // nil without procfs: then nothing is found
+
+	mu   sync.Mutex
+	last queueState // guarded by mu
+	turn uint64     // guarded by mu: when last was read
+}
+
+// queueState is a line of the list: seq_show of nfnetlink_queue.c.
 type queueState struct {
 	portid     uint32
 	waiting    uint32 // queue_total
 	full, lost uint32 // queue_dropped, queue_user_dropped
 }
 
-// openList opens the list of queues of a network namespace. The file keeps
+// openList opens the list of the calling thread's network namespace. It keeps
 // showing that namespace, whoever reads it.
-func openList(netns int) (*os.File, error) {
-	const list = "/proc/thread-self/net/netfilter/nfnetlink_queue"
-	if netns == 0 {
-		return os.Open(list)
+func openList() *list {
+	f, err := os.Open("/proc/thread-self/net/netfilter/nfnetlink_queue")
+	if err != nil {
+		return new(list)
 	}
-	type result struct {
-		f   *os.File
-		err error
-	}
-	done := make(chan result)
-	go func() {
-		// Never unlocked: the thread, being in another namespace, ends with
-		// the goroutine.
-		runtime.LockOSThread()
-		if err := unix.Setns(netns, unix.CLONE_NEWNET); err != nil {
-			done <- result{nil, os.NewSyscallError("setns", err)}
-			return
-		}
-		f, err := os.Open(list)
-		done <- result{f, err}
-	}()
-	r := <-done
-	return r.f, r.err
+	return &list{file: f}
 }
 
-// findQueue looks for a queue in the list, read from its start.
-func findQueue(list io.ReaderAt, number uint16) (queueState, bool) {
-	text, err := io.ReadAll(io.NewSectionReader(list, 0, 1<<30))
+func (l *list) close() {
+	if f, ok := l.file.(io.Closer); ok {
+		f.Close()
+	}
+}
+
+// state is what the kernel says of a queue that is at a turn of its loop. While
+// the loop is parked, where turns are even, nothing happens to the queue, and
+// one look is enough.
+func (l *list) state(number uint16, turn uint64) queueState {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if turn%2 != 0 || turn != l.turn {
+		l.last, _ = l.find(number)
+		l.turn = turn
+	}
+	return l.last
+}
+
+// find looks for a queue in the list, read from its start.
+func (l *list) find(number uint16) (queueState, bool) {
+	if l.file == nil {
+		return queueState{}, false
+	}
+	text, err := io.ReadAll(io.NewSectionReader(l.file, 0, 1<<30))
 	if err != nil {
 		return queueState{}, false
 	}

@@ -26,6 +26,7 @@ type mmsghdr struct {
 
 // batch is the memory of one round of the packet loop.
 type batch struct {
+	names   names
 	heads   [batchSize]mmsghdr
 	iovecs  [batchSize]unix.Iovec
 	buffers [batchSize][messageSize]byte
@@ -34,13 +35,15 @@ type batch struct {
 	answers [batchSize * verdictLen]byte
 }
 
-func (b *batch) init() {
+func newBatch() *batch {
+	b := new(batch)
 	for i := range b.heads {
 		b.iovecs[i].Base = &b.buffers[i][0]
 		b.iovecs[i].SetLen(messageSize)
 		b.heads[i].hdr.Iov = &b.iovecs[i]
 		b.heads[i].hdr.SetIovlen(1)
 	}
+	return b
 }
 
 // message is the i-th message that recvmmsg left.
@@ -55,13 +58,32 @@ func (q *Queue) Run(decide func([]capture.Packet)) error {
 	q.running.Lock()
 	defer q.running.Unlock()
 	for !q.closed.Load() {
-		got, err := receive(q.fd, q.heads[:])
-		if err == unix.ENOBUFS {
+		if err := q.park(); err != nil {
+			// No memory to park with: the thread waits, as far as work does.
+			time.Sleep(time.Millisecond)
+		}
+		if err := q.work(decide); err != nil {
+			return fmt.Errorf("queue %d: receive: %w", q.number, err)
+		}
+	}
+	return nil
+}
+
+// work decides packets until none comes any more for a while.
+func (q *Queue) work(decide func([]capture.Packet)) error {
+	flags := q.wake()
+	defer q.sleep()
+	for !q.closed.Load() {
+		got, err := receive(q.fd, q.heads[:], flags)
+		switch err {
+		case nil:
+		case unix.EAGAIN:
+			return nil
+		case unix.ENOBUFS:
 			q.overruns.Add(1)
 			continue
-		}
-		if err != nil {
-			return fmt.Errorf("queue %d: receive: %w", q.number, err)
+		default:
+			return err
 		}
 		n := q.parse(got)
 		if n == 0 {
@@ -76,11 +98,12 @@ func (q *Queue) Run(decide func([]capture.Packet)) error {
 	return nil
 }
 
-// receive waits for a message and takes those that are there.
-func receive(fd int, heads []mmsghdr) (int, error) {
+// receive takes the messages that are there. As flags say, it waits for the
+// first.
+func receive(fd int, heads []mmsghdr, flags int) (int, error) {
 	for {
 		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd),
-			uintptr(unsafe.Pointer(&heads[0])), uintptr(len(heads)), unix.MSG_WAITFORONE, 0, 0)
+			uintptr(unsafe.Pointer(&heads[0])), uintptr(len(heads)), uintptr(flags), 0, 0)
 		switch errno {
 		case 0:
 			return int(n), nil

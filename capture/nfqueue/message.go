@@ -172,12 +172,6 @@ func appendUnbind(b []byte, queue uint16) []byte {
 	return append(b, cmdUnbind, 0, 0, unix.AF_INET)
 }
 
-// appendNoop appends a message that has no effect but an acknowledgement:
-// netlink_rcv_skb.
-func appendNoop(b []byte) []byte {
-	return appendNlmsg(b, headerLen, unix.NLMSG_NOOP, unix.NLM_F_REQUEST|unix.NLM_F_ACK)
-}
-
 func appendHeader(b []byte, size uint32, typ, flags, queue uint16) []byte {
 	return appendGenmsg(appendNlmsg(b, size, typ, flags), queue)
 }

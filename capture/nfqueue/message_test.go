@@ -174,7 +174,7 @@ func TestEncode(t *testing.T) {
 		{"a mark within", marked, []message{{one, capture.Accept, 100}, {one, capture.Accept, 101}, {one, capture.Accept, 102}}},
 		{"to two queues", packets(capture.ToQueue(1), capture.ToQueue(1), capture.ToQueue(2)), []message{{run, capture.ToQueue(1), 101}, {one, capture.ToQueue(2), 102}}},
 	} {
-		q := new(Queue)
+		q := &Queue{batch: newBatch()}
 		for i := range c.packets {
 			q.packets[i], q.ids[i] = c.packets[i], uint32(100+i)
 		}
@@ -191,8 +191,9 @@ func TestEncode(t *testing.T) {
 
 // loaded is a queue without a socket, whose buffers hold n messages.
 func loaded(n int, msg []byte) *Queue {
-	q := &Queue{names: &names{fd: -1, known: map[uint32]string{3: "eth0", 4: "eth1"}}}
-	q.batch.init()
+	q := &Queue{batch: newBatch()}
+	const never = 1 << 62 // too old
+	q.names = names{fd: -1, known: map[uint32]named{3: {"eth0", never}, 4: {"eth1", never}}}
 	for i := range n {
 		q.heads[i].len = uint32(copy(q.buffers[i][:], msg))
 	}

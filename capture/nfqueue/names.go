@@ -2,11 +2,9 @@ package nfqueue
 
 import (
 	"bytes"
-	"fmt"
-	"sync/atomic"
+	"time"
 	"unsafe"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,99 +13,74 @@ import (
 // of a device that goes (nfqnl_dev_drop), so such a verdict moves nothing.
 const unnamed = "/"
 
-// names knows the network devices of the queue's namespace by their index. It
-// asks the kernel for each once, and again for all when any has changed.
-//
-// The notices of changes have a thread of their own, which sleeps in the
-// kernel. They do not go by Go's poller, so that close depends on nothing but
-// an answer of the kernel's.
+const (
+	// nameAge is how old a name may be: a device that is renamed goes by its
+	// old name for so long. Asking is a system call, half of what it costs to
+	// receive a packet, and this makes it rare. Notices of changes (rtnetlink)
+	// would cost each queue a socket, and each batch a look at it.
+	nameAge = 10 * time.Millisecond
+	// manyNames bounds what is kept where devices come and go.
+	manyNames = 256
+)
+
+// names knows the network devices of a queue's namespace by their index.
 type names struct {
-	fd      int               // any socket of the namespace
-	known   map[uint32]string // the packet loop's own
-	notices int               // rtnetlink, blocking
-	stale   atomic.Bool       // a device came, went or was renamed
-	blind   atomic.Bool       // nobody watches any more: nothing stays known
-	closed  atomic.Bool
-	done    chan struct{} // closed when watch has ended
+	fd    int              // any socket of the namespace
+	now   time.Duration    // of the batch, since epoch
+	known map[uint32]named // nil until the first is asked for
 }
 
-// watchNames subscribes to the changes of devices in a network namespace.
-func watchNames(fd, netns int) (*names, error) {
-	con, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{
-		Groups: 1 << (unix.RTNLGRP_LINK - 1),
-		NetNS:  netns,
-	})
-	if err != nil {
-		return nil, fmt.Errorf("watch the network devices: %w", err)
-	}
-	defer con.Close()
-	notices, err := takeOver(con)
-	if err != nil {
-		return nil, fmt.Errorf("watch the network devices: %w", err)
-	}
-	n := &names{fd: fd, known: make(map[uint32]string), notices: notices, done: make(chan struct{})}
-	go n.watch()
-	return n, nil
+// named is what a device was called at some time.
+type named struct {
+	name  string
+	asked time.Duration // since epoch
 }
 
-// watch runs until close. Any message, and the loss of some, means that a name
-// may have changed; what it says does not matter.
-func (n *names) watch() {
-	defer close(n.done)
-	var some [1]byte
-	for !n.closed.Load() {
-		_, _, err := unix.Recvfrom(n.notices, some[:], 0)
-		switch err {
-		case nil, unix.ENOBUFS, unix.EINTR:
-		default:
-			n.blind.Store(true)
-			n.stale.Store(true)
-			return
-		}
-		n.stale.Store(true)
-	}
+var epoch = time.Now()
+
+// begin makes names those of the namespace of a socket.
+func (n *names) begin(fd int) {
+	n.fd = fd
+	clear(n.known)
 }
 
-// close ends watch by a message that asks for nothing but to be acknowledged.
-// Where there is no room for the acknowledgement, watch has notices to read,
-// or is told of those that were lost (netlink_ack), and does not sleep.
-func (n *names) close() error {
-	n.closed.Store(true)
-	if _, err := unix.Write(n.notices, appendNoop(nil)); err != nil {
-		return err // and watch keeps its socket
-	}
-	<-n.done
-	return unix.Close(n.notices)
-}
-
-// refresh forgets the names if one may have changed. It is called before each
-// batch, and costs one atomic load then.
-func (n *names) refresh() {
-	if n.stale.Load() {
-		n.stale.Store(n.blind.Load())
-		clear(n.known)
-	}
-}
+// refresh is called before each batch.
+func (n *names) refresh() { n.now = time.Since(epoch) }
 
 // name is the device's name; index 0 is no device, and has none.
 func (n *names) name(index uint32) string {
 	if index == 0 {
 		return ""
 	}
-	if name, ok := n.known[index]; ok {
-		return name
+	d, ok := n.known[index]
+	if ok && n.now-d.asked < nameAge {
+		return d.name
 	}
-	name := deviceName(n.fd, index)
-	if name == "" {
+	return n.ask(index, d.name)
+}
+
+// ask asks the kernel for a device's name. The one known before is given again
+// while it holds, so that nothing is allocated.
+func (n *names) ask(index uint32, before string) string {
+	var b [unix.IFNAMSIZ]byte
+	name := deviceName(n.fd, index, &b)
+	if len(name) == 0 {
+		delete(n.known, index)
 		return unnamed
 	}
-	n.known[index] = name
-	return name
+	if string(name) != before {
+		before = string(name)
+	}
+	if n.known == nil || len(n.known) >= manyNames {
+		n.known = make(map[uint32]named)
+	}
+	n.known[index] = named{before, n.now}
+	return before
 }
 
 // deviceName asks the kernel: dev_ifname, which any socket serves. It is empty
 // where there is no such device.
-func deviceName(fd int, index uint32) string {
+func deviceName(fd int, index uint32, b *[unix.IFNAMSIZ]byte) []byte {
 	var req struct { // struct ifreq
 		name  [unix.IFNAMSIZ]byte
 		index uint32
@@ -116,8 +89,9 @@ func deviceName(fd int, index uint32) string {
 	req.index = index
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), unix.SIOCGIFNAME, uintptr(unsafe.Pointer(&req)))
 	if errno != 0 {
-		return ""
+		return nil
 	}
-	name, _, _ := bytes.Cut(req.name[:], []byte{0})
-	return string(name)
+	*b = req.name
+	name, _, _ := bytes.Cut(b[:], []byte{0})
+	return name
 }

@@ -23,6 +23,9 @@ func newNamespace(t testing.TB) *namespace {
 	if os.Geteuid() != 0 {
 		t.Skip("making a network namespace needs root")
 	}
+	if err := parking.start(); err != nil { // what the process has once is no leak
+		t.Fatal(err)
+	}
 	ns := new(namespace)
 	err := onThread(func() (err error) {
 		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
@@ -49,7 +52,17 @@ func onThread(f func() error) error {
 	return <-done
 }
 
-// fd is what Config.NetNS takes.
+// open opens a queue inside the namespace.
+func (ns *namespace) open(t testing.TB, number uint16) (q *Queue, err error) {
+	t.Helper()
+	ns.do(t, func() error {
+		q, err = Open(Config{Number: number})
+		return nil
+	})
+	return q, err
+}
+
+// fd is the namespace's descriptor.
 func (ns *namespace) fd() int { return int(ns.file.Fd()) }
 
 // do runs f inside the namespace.

@@ -1,15 +1,16 @@
 // Package nfqueue takes packets from a netfilter queue and gives verdicts
 // back: the user side of net/netfilter/nfnetlink_queue.c.
 //
-// go-nfqueue opens the socket in its network namespace; binding and the packet
-// loop are here, since a loop that takes many messages per system call and
-// answers them with one is several times as fast as one message at a time.
+// go-nfqueue opens the socket; binding and the packet loop are here, since a
+// loop that takes many messages per system call and answers them with one is
+// several times as fast as one message at a time.
+//
+// An idle queue costs two descriptors and a goroutine, but neither a thread nor
+// the memory of the loop: a process may have thousands.
 package nfqueue
 
 import (
-	"errors"
 	"fmt"
-	"os"
 	"sync"
 	"sync/atomic"
 
@@ -37,28 +38,31 @@ const (
 // Config says which queue to serve.
 type Config struct {
 	Number uint16
-	NetNS  int // an open network namespace; 0 is the caller's own
 }
 
 // Queue is a bound netfilter queue. Its packets wait from Open on.
 type Queue struct {
 	number uint16
-	fd     int // blocking; closed under running
-	names  *names
-	file   *os.File // the kernel's list of queues
+	fd     int   // closed under running
+	list   *list // the kernel's, of queues
 
 	closed  atomic.Bool
-	running sync.Mutex // held by Run, and by Close while it releases
-	batch              // guarded by running
+	running sync.Mutex    // held by Run, and by Close while it releases
+	turns   atomic.Uint64 // of parking and waking: odd but while Run is parked
+	*batch                // guarded by running; there while Run is awake
 
 	decided, undecodable, malformed, refused, unsent, overruns atomic.Uint64
 }
 
 var _ capture.Source = (*Queue)(nil)
 
-// Open binds a queue. Its errors say which queue, what is missing and what to
-// do: no CAP_NET_ADMIN, no nfnetlink_queue in the kernel, or a queue that
-// another program holds, by name where that can be told.
+// Open binds a queue in the network namespace of the calling thread. Its errors
+// say which queue, what is missing and what to do: no CAP_NET_ADMIN, no
+// nfnetlink_queue in the kernel, or a queue that another program holds, by name
+// where that can be told.
+//
+// Who calls it for a namespace that is not the process's has locked the
+// goroutine to its thread.
 func Open(c Config) (*Queue, error) {
 	q, err := open(c)
 	if err != nil {
@@ -68,7 +72,7 @@ func Open(c Config) (*Queue, error) {
 }
 
 func open(c Config) (*Queue, error) {
-	sock, err := nfq.Open(&nfq.Config{NetNS: c.NetNS, NfQueue: c.Number})
+	sock, err := nfq.Open(&nfq.Config{NfQueue: c.Number})
 	if err != nil {
 		return nil, explainOpen(err)
 	}
@@ -76,31 +80,26 @@ func open(c Config) (*Queue, error) {
 	if err := mayBind(sock.Con, c.Number); err != nil {
 		return nil, err
 	}
-	q := &Queue{number: c.Number}
+	q := &Queue{number: c.Number, list: openList()}
+	q.turns.Store(1)
 	if q.fd, err = takeOver(sock.Con); err != nil {
+		q.list.close()
 		return nil, err
 	}
-	if err := q.setUp(c); err != nil {
+	if err := q.setUp(); err != nil {
+		q.list.close()
 		unix.Close(q.fd)
 		return nil, err
 	}
-	q.file, _ = openList(c.NetNS) // absent without procfs: Stats does without
-	q.batch.init()
 	return q, nil
 }
 
 // setUp makes the queue. Packets come from its last step on.
-func (q *Queue) setUp(c Config) (err error) {
+func (q *Queue) setUp() error {
 	if err := prepare(q.fd); err != nil {
 		return err
 	}
-	if q.names, err = watchNames(q.fd, c.NetNS); err != nil {
-		return err
-	}
-	if err := bind(q.fd, c); err != nil {
-		return errors.Join(err, q.names.close())
-	}
-	return nil
+	return bind(q.fd, q.number, q.list)
 }
 
 // Close ends Run, gives the queue up and releases it; packets that still wait
@@ -110,18 +109,17 @@ func (q *Queue) Close() error {
 	if q.closed.Swap(true) {
 		return nil
 	}
-	// The acknowledgement arrives on the socket and wakes Run. Where there is
-	// no room for it, Run has packets to read and does not sleep.
+	// The acknowledgement arrives on the socket and wakes Run, wherever it
+	// waits. Where there is no room for it, Run has packets to read and does
+	// not sleep.
 	if !send(q.fd, appendUnbind(nil, q.number)) {
-		// Nothing wakes Run then; it keeps the queue until the process ends.
+		// Nothing wakes Run then; it may keep the queue until the process ends.
 		return fmt.Errorf("queue %d: close: the kernel takes no message, for want of memory", q.number)
 	}
 	q.running.Lock()
 	defer q.running.Unlock()
-	if q.file != nil {
-		q.file.Close()
-	}
-	if err := errors.Join(q.names.close(), unix.Close(q.fd)); err != nil {
+	q.list.close()
+	if err := unix.Close(q.fd); err != nil {
 		return fmt.Errorf("queue %d: close: %w", q.number, err)
 	}
 	return nil
@@ -141,7 +139,8 @@ type Stats struct {
 	Full, Lost, Waiting uint32
 }
 
-// Stats may be called at any time by any goroutine.
+// Stats may be called at any time by any goroutine. Of a queue that is idle it
+// costs no system call.
 func (q *Queue) Stats() Stats {
 	s := Stats{
 		Packets:     q.decided.Load(),
@@ -151,10 +150,8 @@ func (q *Queue) Stats() Stats {
 		Unsent:      q.unsent.Load(),
 		Overruns:    q.overruns.Load(),
 	}
-	if q.file == nil || q.closed.Load() {
-		return s
-	}
-	if k, ok := findQueue(q.file, q.number); ok {
+	if !q.closed.Load() {
+		k := q.list.state(q.number, q.turns.Load())
 		s.Full, s.Lost, s.Waiting = k.full, k.lost, k.waiting
 	}
 	return s

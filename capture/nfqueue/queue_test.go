@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,7 +18,7 @@ import (
 // serve opens a queue and runs it until the test ends.
 func serve(t testing.TB, ns *namespace, number uint16, decide func([]capture.Packet)) *Queue {
 	t.Helper()
-	q, err := Open(Config{Number: number, NetNS: ns.fd()})
+	q, err := ns.open(t, number)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -230,7 +229,7 @@ func TestRename(t *testing.T) {
 	n := newNetwork(t)
 	n.here.run(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 7")
 	var in atomic.Value
-	q := serve(t, n.here, 7, func(batch []capture.Packet) {
+	serve(t, n.here, 7, func(batch []capture.Packet) {
 		for i := range batch {
 			batch[i].Verdict = capture.Accept
 			in.Store(batch[i].In)
@@ -241,11 +240,8 @@ func TestRename(t *testing.T) {
 		t.Fatalf("came in by %q, want v0", in.Load())
 	}
 	n.here.run(t, "ip link set v0 name uplink7")
-	// The notice comes by another socket: wait for it, not for a time.
-	for deadline := time.Now().Add(10 * time.Second); !q.names.stale.Load(); runtime.Gosched() {
-		if time.Now().After(deadline) {
-			t.Fatal("no notice of the new name")
-		}
+	for deadline := time.Now().Add(nameAge); !time.Now().After(deadline); {
+		say(t, n, "192.0.2.1", "192.0.2.2") // which has no time limit, unlike the old name
 	}
 	say(t, n, "192.0.2.1", "192.0.2.2")
 	if in.Load() != "uplink7" {
