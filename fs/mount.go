@@ -19,6 +19,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime/debug"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -37,6 +38,8 @@ const (
 	// node.
 	pollName = ".go-fuse-epoll-hack"
 	pollNode = ^uint64(0)
+	// copiesWait is how long a mount may take to end once it is unmounted.
+	copiesWait = 300 * time.Millisecond
 )
 
 // Mountpoint is a mounted file system.
@@ -186,7 +189,9 @@ func reportPanic(v any) fuse.Status {
 
 // Unmount ends the mount. Where it is in use, it is detached from its
 // directory and the error is EBUSY: open files work until their last user is
-// done or this process ends. A mount that has ended already is no error.
+// done or this process ends. So it is where another mount namespace has a copy
+// of the mount that does not go with it, since its mounts are private. A mount
+// that has ended already is no error.
 func (m *Mountpoint) Unmount() error {
 	select {
 	case <-m.ended:
@@ -208,7 +213,11 @@ func (m *Mountpoint) Unmount() error {
 	err = unix.Unmount(m.dir, unix.UMOUNT_NOFOLLOW)
 	switch {
 	case err == nil:
-		<-m.ended
+		select {
+		case <-m.ended:
+		case <-time.After(copiesWait):
+			err = fmt.Errorf("mount point %s has copies in other mount namespaces, as containers and 'recentfs exec' make them: they end with this process: %w", m.dir, unix.EBUSY)
+		}
 	case errors.Is(err, unix.EBUSY):
 		if lazy := unix.Unmount(m.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); lazy != nil {
 			return fmt.Errorf("detaching %s: %w", m.dir, lazy)

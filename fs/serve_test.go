@@ -67,9 +67,9 @@ func TestEchoAllocates(t *testing.T) {
 	l, foo := answering(t)
 	m := l.messages.Get().(*message)
 	l.ask(t, m, asked(opLookup, fuse.FUSE_ROOT_ID, fuse.InHeader{}, "foo\x00"))
-	open := asked(opOpen, node(foo), fuse.OpenIn{Flags: unix.O_WRONLY | unix.O_TRUNC}, "")
+	open := asked(opOpen, 1+foo.ID(), fuse.OpenIn{Flags: unix.O_WRONLY | unix.O_TRUNC}, "")
 	fh := binary.NativeEndian.Uint64(l.ask(t, m, open))
-	write := asked(opWrite, node(foo), fuse.WriteIn{Fh: fh, Size: 9}, "+1.2.3.4\n")
+	write := asked(opWrite, 1+foo.ID(), fuse.WriteIn{Fh: fh, Size: 9}, "+1.2.3.4\n")
 	if n := testing.AllocsPerRun(100, func() { l.ask(t, m, write) }); n != 0 {
 		t.Errorf("a write allocates %v times", n)
 	}
@@ -105,7 +105,7 @@ func TestEchoIsAsGoFuse(t *testing.T) {
 			var got [2]string
 			for i := range got {
 				l, foo := answering(t)
-				if node(foo) != 2 {
+				if 1+foo.ID() != 2 {
 					t.Fatal("foo is another node")
 				}
 				l.log = i == 1

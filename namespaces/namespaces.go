@@ -97,6 +97,13 @@ func (n *Namespace) Do(f func() error) error {
 	go func() {
 		defer close(done)
 		runtime.LockOSThread() // never unlocked
+		if unix.Gettid() == os.Getpid() {
+			// The main thread would not end, and /proc/self is what it is in.
+			// While it is held here, another takes this on.
+			defer runtime.UnlockOSThread()
+			err = n.Do(f)
+			return
+		}
 		if err = n.Enter(); err == nil {
 			err = f()
 		}

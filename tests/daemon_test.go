@@ -72,11 +72,11 @@ func newDaemon(t testing.TB, ns *netns, rules string) *daemon {
 		control: filepath.Join(dir, "control.sock"),
 	}
 	t.Cleanup(func() {
-		// Detached first, so that a test that failed with the mount in place
-		// does not delete through it.
-		for len(d.mounts()) > 0 {
-			if err := unix.Unmount(d.mount, unix.MNT_DETACH); err != nil {
-				t.Errorf("umount %s: %v", d.mount, err)
+		// Detached first, so that a test that failed with a mount in place does
+		// not delete through it.
+		for _, m := range d.mounts() {
+			if err := unix.Unmount(m, unix.MNT_DETACH); err != nil {
+				t.Errorf("umount %s: %v", m, err)
 				return
 			}
 		}
@@ -186,7 +186,7 @@ func (d *daemon) stopBy(s os.Signal) {
 		d.t.Errorf("the race detector found:\n%s", &d.output)
 	}
 	if m := d.mounts(); len(m) > 0 {
-		d.t.Errorf("the mount stayed behind: %q", m)
+		d.t.Errorf("mounts stayed behind: %q", m)
 	}
 	if q := d.ns.queues(d.t); len(q) > 0 {
 		d.t.Errorf("queues stayed bound: %v", q)
@@ -196,18 +196,18 @@ func (d *daemon) stopBy(s os.Signal) {
 	}
 }
 
-// mounts are the lines of mountinfo about the mount point.
-func (d *daemon) mounts() (lines []string) {
+// mounts are what is mounted in the daemon's directory.
+func (d *daemon) mounts() (dirs []string) {
 	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		d.t.Error(err)
 	}
 	for line := range strings.Lines(string(text)) {
-		if fields := strings.Fields(line); len(fields) > 4 && fields[4] == d.mount {
-			lines = append(lines, line)
+		if fields := strings.Fields(line); len(fields) > 4 && strings.HasPrefix(fields[4], d.dir+"/") {
+			dirs = append(dirs, fields[4])
 		}
 	}
-	return lines
+	return dirs
 }
 
 // recentfs runs one of the program's commands in the daemon's namespace.

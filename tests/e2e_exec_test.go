@@ -1,6 +1,7 @@
 package tests
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -167,6 +168,35 @@ func TestProcNet(t *testing.T) {
 	covers(0)
 }
 
+// TestExecPrivate stops a daemon while a program under exec has a copy of its
+// mounts that does not go with them: so it is where / is private.
+func TestExecPrivate(t *testing.T) {
+	ns := newNetns(t)
+	d := newDaemon(t, ns, sshSeen)
+	d.start()
+	program := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-euc", "echo ready; read line; ls "+d.mount)
+	stdin, err := program.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out output
+	program.Stdout, program.Stderr = &out, &out
+	if err := ns.start(program); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the program is there", func() error {
+		if !strings.Contains(out.String(), "ready") {
+			return errors.New(out.String())
+		}
+		return nil
+	})
+	d.stop()
+	stdin.Close()
+	if err := program.Wait(); err == nil || !strings.Contains(d.output.String(), "has copies in other mount namespaces") {
+		t.Errorf("the copy still works: %s; the daemon said %s", &out, &d.output)
+	}
+}
+
 // TestExecAcrossRestart keeps a program running under exec while the daemon is
 // restarted.
 func TestExecAcrossRestart(t *testing.T) {
@@ -180,11 +210,18 @@ func TestExecAcrossRestart(t *testing.T) {
 	go func() { done <- ns.finish(t, cmd) }()
 	open := func(gate string) {
 		t.Helper()
-		f, err := os.OpenFile(filepath.Join(d.dir, gate), os.O_WRONLY, 0) // waits for the reader
-		if err != nil {
-			t.Fatal(err)
-		}
-		f.Close()
+		eventually(t, "the program waits", func() error {
+			select {
+			case got := <-done:
+				t.Fatalf("it ended: %+v", got)
+			default:
+			}
+			f, err := os.OpenFile(filepath.Join(d.dir, gate), os.O_WRONLY|syscall.O_NONBLOCK, 0) // ENXIO without a reader
+			if err == nil {
+				f.Close()
+			}
+			return err
+		})
 	}
 	open("written")
 	d.stop()

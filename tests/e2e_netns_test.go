@@ -30,7 +30,7 @@ func (d *daemon) awaitFolders(want ...string) {
 			names = append(names, f.Name())
 		}
 		if fmt.Sprint(names) != fmt.Sprint(want) {
-			return fmt.Errorf("there are %q", names)
+			return fmt.Errorf("there are %q; %s", names, &d.output)
 		}
 		return nil
 	})

@@ -3,6 +3,7 @@ package nfqueue
 import (
 	"fmt"
 	"net"
+	"runtime"
 	"os"
 	"strings"
 	"sync"
@@ -121,6 +122,10 @@ func TestVerdicts(t *testing.T) {
 				}
 			})
 			say(t, n, f.here, f.there, accepted, dropped, marked, repeated, handed)
+			// What was handed over may come later than the sentinel.
+			for deadline := time.Now().Add(5 * time.Second); counts(t, n.here, f.iptables, fmt.Sprintf("port%d", handed)) == 0 && time.Now().Before(deadline); {
+				runtime.Gosched()
+			}
 			for port, want := range map[int]int{accepted: 1, dropped: 0, marked: 1, repeated: 1, handed: 1} {
 				if got := counts(t, n.here, f.iptables, fmt.Sprintf("port%d", port)); got != want {
 					t.Errorf("port %d: %d packets behind the queue, want %d", port, got, want)

@@ -50,6 +50,10 @@ func failed(err error) int {
 }
 
 func emptyRun() error {
+	// Shared among the mount namespaces that the tests make, as systemd has it.
+	if err := syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_SHARED, ""); err != nil {
+		return fmt.Errorf("share the mounts: %w", err)
+	}
 	if err := syscall.Mount("none", "/run", "tmpfs", syscall.MS_NOSUID|syscall.MS_NODEV, "mode=755"); err != nil {
 		return fmt.Errorf("mount on /run: %w", err)
 	}
