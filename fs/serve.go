@@ -93,8 +93,10 @@ func (l *loop) lead() {
 	defer l.working.Done()
 	m := l.messages.Get().(*message)
 	defer l.messages.Put(m)
-	for {
-		n := l.read(m)
+	// Who has just begun to lead sleeps at once: another one is at work, and
+	// whoever reads, or the packets, need the other processors.
+	for awake := time.Duration(0); ; awake = l.awake {
+		n := l.read(m, awake)
 		if n < headerIn {
 			return
 		}
@@ -115,15 +117,15 @@ func (l *loop) lead() {
 }
 
 // read reads the next request and returns its length, or 0 when the mount has
-// ended. It sleeps only when there has been none for a while.
-func (l *loop) read(m *message) int {
+// ended. It sleeps when there has been none for as long as awake.
+func (l *loop) read(m *message, awake time.Duration) int {
 	for start := time.Now(); ; {
 		n, err := unix.Read(l.fd, m.in)
 		switch err {
 		case nil:
 			return n
 		case unix.EAGAIN:
-			if time.Since(start) >= l.awake {
+			if time.Since(start) >= awake {
 				m.ready[0] = unix.PollFd{Fd: int32(l.fd), Events: unix.POLLIN}
 				unix.Poll(m.ready[:], -1)
 			}

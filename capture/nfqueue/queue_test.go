@@ -3,8 +3,8 @@ package nfqueue
 import (
 	"fmt"
 	"net"
-	"runtime"
 	"os"
+	"runtime"
 	"strings"
 	"sync"
 	"sync/atomic"
