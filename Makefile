@@ -10,7 +10,7 @@ SHELL   := /bin/bash
 
 # Debian's packages with what the tests, the demo, the benchmark and the daemon
 # call.
-DEPS := busybox gcc iproute2 iptables iputils-ping libc6-dev libfuse3-dev libnetfilter-queue-dev netcat-openbsd nftables procps python3-minimal util-linux
+DEPS := busybox fail2ban gcc iproute2 iptables iputils-ping libc6-dev libfuse3-dev libnetfilter-queue-dev netcat-openbsd nftables procps python3 util-linux
 
 .PHONY: help build lint test bench fuzz demo run install uninstall deps clean go tools root
 

@@ -89,6 +89,13 @@ func (r *moduleRoot) OnAdd(ctx context.Context) {
 	}
 }
 
+// Unlink and Rmdir are for nobody, as kernfs_dir_iops has none that sysfs would
+// allow.
+func (*moduleDir) Unlink(context.Context, string) syscall.Errno { return unix.EPERM }
+
+// Rmdir is as Unlink.
+func (*moduleDir) Rmdir(context.Context, string) syscall.Errno { return unix.EPERM }
+
 // moduleSelf is a link to the tables of whoever follows it.
 type moduleSelf struct {
 	gofuse.Inode
