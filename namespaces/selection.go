@@ -41,6 +41,24 @@ type Found struct {
 	ID   ID
 }
 
+// ErrGone says that a namespace that was found is no longer where it was.
+var ErrGone = errors.New("the network namespace is gone already")
+
+// Open opens the namespace that was found.
+func (f Found) Open() (*Namespace, error) {
+	n, err := Open(f.Path)
+	if err == nil && n.ID() == f.ID {
+		return n, nil
+	}
+	if err == nil {
+		n.Close()
+	}
+	if id, gone := identify(f.Path); gone != nil || id != f.ID || err == nil {
+		return nil, ErrGone
+	}
+	return nil, err
+}
+
 // Select reads what names namespaces on a command line: a name of Directory, a
 // path, a process's id, or All. A process that is gone, and a path or name that
 // is not there now, is an error; later they may come and go. Two places of the

@@ -270,7 +270,13 @@ var entryLine = regexp.MustCompile(`^src=(\S+) ttl: (\d+) last_seen: (\d+) oldes
 // forms them fail the test.
 func (d *daemon) read(table string) (entries []entry) {
 	d.t.Helper()
-	text, err := os.ReadFile(d.file(table))
+	return d.readPath(d.file(table))
+}
+
+// readPath is read for a table's file wherever it is.
+func (d *daemon) readPath(table string) (entries []entry) {
+	d.t.Helper()
+	text, err := os.ReadFile(table)
 	if err != nil {
 		d.t.Fatal(err)
 	}

@@ -12,10 +12,21 @@ import (
 
 const netnsDir = "/run/netns"
 
-// attach gives a namespace a name, as `ip netns attach` does, until the end of
-// the test or detach.
+// attach gives a namespace a name until the end of the test or detach.
 func (ns *netns) attach(t testing.TB, name string) {
 	t.Helper()
+	if err := ns.name(name); err != nil {
+		t.Fatalf("naming a namespace %s: %v", name, err)
+	}
+	t.Cleanup(func() {
+		if err := detach(name); err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Error(err)
+		}
+	})
+}
+
+// name gives a namespace a name, as `ip netns attach` does.
+func (ns *netns) name(name string) error {
 	path := filepath.Join(netnsDir, name)
 	err := os.MkdirAll(netnsDir, 0o755)
 	if err == nil {
@@ -24,14 +35,7 @@ func (ns *netns) attach(t testing.TB, name string) {
 	if err == nil {
 		err = unix.Mount(ns.path, path, "", unix.MS_BIND, "")
 	}
-	if err != nil {
-		t.Fatalf("naming a namespace %s: %v", name, err)
-	}
-	t.Cleanup(func() {
-		if err := detach(name); err != nil && !errors.Is(err, os.ErrNotExist) {
-			t.Error(err)
-		}
-	})
+	return err
 }
 
 // detach takes a namespace's name away, as `ip netns delete` does.

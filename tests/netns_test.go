@@ -24,6 +24,15 @@ type netns struct {
 // newNetns makes a namespace that ends with the test, however that ends.
 func newNetns(t testing.TB) *netns {
 	t.Helper()
+	ns := makeNetns(t)
+	t.Cleanup(ns.end)
+	ns.sh(t, "ip link set lo up")
+	return ns
+}
+
+// makeNetns makes a namespace that lasts until end.
+func makeNetns(t testing.TB) *netns {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("a network namespace can only be made by root: run make test as root")
 	}
@@ -40,13 +49,15 @@ func newNetns(t testing.TB) *netns {
 			call()
 		}
 	}()
-	t.Cleanup(func() { close(ns.calls) })
 	if err := <-made; err != nil {
+		ns.end()
 		t.Fatalf("unshare(CLONE_NEWNET): %v", err)
 	}
-	ns.sh(t, "ip link set lo up")
 	return ns
 }
+
+// end ends the namespace's thread.
+func (ns *netns) end() { close(ns.calls) }
 
 // do calls f on the namespace's thread: sockets that f opens, files of
 // /proc/thread-self/net and /proc/sys/net are the namespace's. f may not end

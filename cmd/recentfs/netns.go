@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 
 	"github.com/sirupsen/logrus"
@@ -46,11 +45,11 @@ func (s *server) startAll() (err error) {
 // namespace was named. s.mu is held.
 func (s *server) addFirst() error {
 	for _, found := range s.selection.Present() {
-		err := s.add(found)
-		if err != nil && s.selection.Names(found.Name) {
+		switch err := s.add(found); {
+		case err == nil, errors.Is(err, namespaces.ErrGone):
+		case s.selection.Names(found.Name):
 			return err
-		}
-		if err != nil {
+		default:
 			s.refuse(found, err)
 		}
 	}
@@ -85,7 +84,7 @@ func (s *server) update() {
 		}
 		err := s.add(found)
 		switch {
-		case errors.Is(err, errGone):
+		case errors.Is(err, namespaces.ErrGone):
 		case err != nil:
 			s.refuse(found, err)
 		default:
@@ -100,15 +99,9 @@ func (s *server) refuse(found namespaces.Found, err error) {
 	logrus.Errorf("%v; it stays without tables until it is made anew or the rules are reloaded", err)
 }
 
-// errGone says that a namespace went, or was replaced, while it was looked at.
-var errGone = errors.New("it is gone already")
-
 // add makes the instance of a namespace: recent_net_init. s.mu is held.
 func (s *server) add(found namespaces.Found) (err error) {
-	ns, err := namespaces.Open(found.Path)
-	if errors.Is(err, os.ErrNotExist) {
-		err = errGone
-	}
+	ns, err := found.Open()
 	if err != nil {
 		return fmt.Errorf("network namespace %s: %w", found.Name, err)
 	}
@@ -117,9 +110,6 @@ func (s *server) add(found namespaces.Found) (err error) {
 			ns.Close()
 		}
 	}()
-	if ns.ID() != found.ID {
-		return fmt.Errorf("network namespace %s: %w", found.Name, errGone)
-	}
 	reg, err := recent.NewRegistry(s.params, s.clock)
 	if err != nil {
 		return err
