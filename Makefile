@@ -63,7 +63,7 @@ install: build ## the program, its rules and its systemd unit; DESTDIR and PREFI
 uninstall: ## what install put there, but not your rules
 	rm -f '$(DESTDIR)$(PREFIX)/bin/recentfs' '$(DESTDIR)$(PREFIX)/lib/systemd/system/recentfs.service'
 
-deps: root ## Debian's packages for the tests and the demo
+deps: root ## Debian's packages for the tests and the demo (of fail2ban Debian also starts the service)
 	apt-get install -y --no-install-recommends $(DEPS)
 
 clean: ## bin/

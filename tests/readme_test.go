@@ -11,8 +11,8 @@ import (
 
 // TestReadme runs what README.md tells a newcomer to type: its blocks marked
 // `sh`, one after the other, in one shell, as root, in the top directory. Every
-// command must succeed. A line that ends in " &" starts a daemon, and the next
-// one waits until it is ready. Something listens on port 22.
+// command must succeed. A line that ends in " &" starts a daemon in the place of
+// the one before, and the next line waits until it is ready. Something listens on port 22.
 //
 // Nothing of it is seen outside: the shell has process, mount and network
 // namespaces of its own, and nothing yet in /run and /etc/recentfs.
@@ -59,7 +59,7 @@ func readmeScript(text string) string {
 	for _, block := range shBlock.FindAllStringSubmatch(text, -1) {
 		for line := range strings.Lines(block[1]) {
 			if command, daemon := strings.CutSuffix(line, " &\n"); daemon {
-				line = ": > $LOG; " + command + " >> $LOG 2>&1 &\nready\n"
+				line = "[ -z \"${!-}\" ] || { kill $!; wait $!; }; : > $LOG; " + command + " >> $LOG 2>&1 &\nready\n"
 			}
 			script.WriteString(line)
 		}
