@@ -85,6 +85,9 @@ func (s *server) start() (err error) {
 			}
 		}
 	}
+	if _, err := namespaces.Of(1); errors.Is(err, os.ErrPermission) {
+		logrus.Warn("which network namespace another process is in cannot be seen: 'self' and /proc/net/xt_recent lead it nowhere; give recentfs CAP_SYS_PTRACE")
+	}
 	// The socket comes first: it tells whether another instance is running.
 	if s.control, err = listenControl(s.config.control); err != nil {
 		return err
