@@ -34,6 +34,14 @@ func (id ID) String() string { return fmt.Sprintf("net:[%d]", id.Ino) }
 // CAP_SYS_PTRACE (proc_ns_readlink).
 func Of(pid int) (ID, error) { return identify(processPath(strconv.Itoa(pid))) }
 
+// MaySee tells whether Of may look at any process's.
+func MaySee() bool {
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	err := unix.Capget(&header, &sets[0])
+	return err == nil && sets[0].Effective&(1<<unix.CAP_SYS_PTRACE) != 0
+}
+
 // Own is the namespace of this process.
 func Own() (ID, error) { return identify(ownPath) }
 

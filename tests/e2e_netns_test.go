@@ -71,6 +71,9 @@ func TestNetns(t *testing.T) {
 		})
 	}
 
+	if got := green.run(t, binary(t), "show", "--mountpoint", d.mount); got.code != 1 || !strings.Contains(got.stderr, "this network namespace has no tables: ") {
+		t.Errorf("show without a namespace of its own: %+v", got)
+	}
 	// By name, from anywhere.
 	green.sh(t, fmt.Sprintf("%s add --mountpoint %s --netns blue ssh 192.0.2.3; grep -q 192.0.2.3 %s/ssh", binary(t), d.mount, d.folder("blue")))
 	rules := d.must("rules")

@@ -85,9 +85,6 @@ func (s *server) start() (err error) {
 			}
 		}
 	}
-	if _, err := namespaces.Of(1); errors.Is(err, os.ErrPermission) {
-		logrus.Warn("which network namespace another process is in cannot be seen: 'self' and /proc/net/xt_recent lead it nowhere; give recentfs CAP_SYS_PTRACE")
-	}
 	// The socket comes first: it tells whether another instance is running.
 	if s.control, err = listenControl(s.config.control); err != nil {
 		return err
@@ -169,6 +166,9 @@ func (s *server) setProcs() {
 
 // serve waits for the signal to end, or for what must not end before.
 func (s *server) serve(signals <-chan os.Signal) error {
+	if !namespaces.MaySee() {
+		logrus.Warn("whose network namespace is which cannot be seen: 'self' and /proc/net/xt_recent lead others nowhere; give recentfs CAP_SYS_PTRACE")
+	}
 	watch := newWatch(s)
 	defer watch.stop()
 	unmounted := make(chan string, 2)

@@ -143,6 +143,8 @@ func explain(err error, dir, name string) error {
 		return fmt.Errorf("%s: permission denied: its owner or root may, see ip_list_uid, ip_list_gid and ip_list_perms", filepath.Join(dir, name))
 	case errors.Is(err, syscall.ENOTCONN):
 		return fmt.Errorf("%s: the recentfs that served it is gone: start one with 'recentfs run'", dir)
+	case errors.Is(err, os.ErrNotExist) && filepath.Base(dir) == fs.SelfName && !isThere(dir):
+		return fmt.Errorf("%s: this network namespace has no tables: name one that has by --netns, or serve it by 'recentfs run --netns'", dir)
 	case errors.Is(err, os.ErrNotExist):
 		if files, dirErr := os.ReadDir(dir); dirErr == nil {
 			return fmt.Errorf("%s has no table %q among its %d: a table is there as long as a rule names it, see 'recentfs show'", dir, name, len(files))
@@ -150,6 +152,11 @@ func explain(err error, dir, name string) error {
 		return fmt.Errorf("%s: there are no tables: start 'recentfs run', or name its --mountpoint", dir)
 	}
 	return err
+}
+
+func isThere(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
 }
 
 func addCommand() *cobra.Command {
