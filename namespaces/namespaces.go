@@ -65,7 +65,8 @@ type Namespace struct {
 
 // Open opens the namespace that a path leads to.
 func Open(path string) (*Namespace, error) {
-	f, err := os.Open(path)
+	// Nobody need be at the other end of what is but a pipe.
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
