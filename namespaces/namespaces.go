@@ -113,9 +113,11 @@ func (n *Namespace) Do(f func() error) error {
 			err = n.Do(f)
 			return
 		}
-		if err = n.Enter(); err == nil {
-			err = f()
+		if entered := n.Enter(); entered != nil {
+			err = entered
+			return
 		}
+		err = f()
 	}()
 	<-done
 	return err
