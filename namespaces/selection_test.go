@@ -1,0 +1,244 @@
+package namespaces
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// TestParse reads names of places, whether there is anything or not.
+func TestParse(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	for _, c := range []struct{ text, name, path string }{ // name empty: refused
+		{"red", "red", "/run/netns/red"},
+		{"a b", "a b", "/run/netns/a b"},
+		{"...", "...", "/run/netns/..."},
+		{"net", "net", "/run/netns/net"},
+		{"12x", "12x", "/run/netns/12x"},
+		{"-1", "-1", "/run/netns/-1"},
+		{"/run/docker/netns/f00", "f00", "/run/docker/netns/f00"},
+		{"//run//netns/./red", "red", "/run/netns/red"},
+		{"/run/netns/blue/../red", "red", "/run/netns/red"},
+		{"./red", "red", dir + "/red"},
+		{"x/red", "red", dir + "/x/red"},
+		{"12", "12", "/proc/12/ns/net"},
+		{"/proc/12", "12", "/proc/12/ns/net"},
+		{"/proc/12/ns/net", "12", "/proc/12/ns/net"},
+		{"/proc/12/task/13/ns/net", "net", "/proc/12/task/13/ns/net"},
+		{"/proc/self/ns/net", "net", "/proc/self/ns/net"},
+		{"", "", ""},
+		{".", "", ""},
+		{"..", "", ""},
+		{"all", "", ""},
+	} {
+		t.Run(strconv.Quote(c.text), func(t *testing.T) {
+			p, err := parse(c.text)
+			path, locateErr := Locate(c.text)
+			if path != p.path || (err == nil) != (locateErr == nil) {
+				t.Errorf("Locate: %q, %v; parse: %q, %v", path, locateErr, p.path, err)
+			}
+			switch {
+			case c.name == "" && err == nil:
+				t.Errorf("%+v, want an error", p)
+			case c.name == "" && !strings.Contains(err.Error(), strconv.Quote(c.text)):
+				t.Errorf("the error does not name %q: %v", c.text, err)
+			case c.name != "" && (err != nil || p.name != c.name || p.path != c.path):
+				t.Errorf("%+v, %v; want %s at %s", p, err, c.name, c.path)
+			}
+		})
+	}
+}
+
+func TestSelect(t *testing.T) {
+	red, blue := newNamespace(t), newNamespace(t)
+	bind(t, red, named("red"))
+	bind(t, blue, named("blue"))
+	elsewhere := t.TempDir()
+	bind(t, blue, filepath.Join(elsewhere, "red"))
+	bind(t, blue, filepath.Join(elsewhere, "green"))
+	p := startProcess(t, red)
+	gone := startProcess(t, red)
+	gone.end()
+	before := descriptors(t)
+	for _, c := range []struct {
+		name  string
+		texts []string
+		want  string // the names that are present, or part of the error
+		fails bool
+	}{
+		{"none", nil, "", false},
+		{"a name", []string{"red"}, "red", false},
+		{"two names", []string{"red", "blue"}, "red blue", false},
+		{"in the order of the selection", []string{"blue", "red"}, "blue red", false},
+		{"a path", []string{elsewhere + "/green"}, "green", false},
+		{"the path of a name", []string{"/run/netns/red"}, "red", false},
+		{"a process", []string{p.pid()}, p.pid(), false},
+		{"a process by its path", []string{"/proc/" + p.pid() + "/ns/net"}, p.pid(), false},
+		{"all", []string{"all"}, "blue red host", false},
+		{"all and one of them", []string{"all", "red"}, "red blue host", false},
+		{"all, and a place besides", []string{elsewhere + "/green", "all"}, "green red host", false},
+		{"all twice", []string{"all", "all"}, "blue red host", false},
+		{"a place twice", []string{"red", "red"}, "red", false},
+		{"a place twice, spelt otherwise", []string{"red", "/run//netns/red"}, "red", false},
+		{"a process twice", []string{p.pid(), "/proc/" + p.pid()}, p.pid(), false},
+		{"a namespace by two names", []string{"blue", elsewhere + "/green"}, "blue", false},
+		{"a namespace by its name and a process", []string{p.pid(), "red"}, p.pid(), false},
+		{"two places of one name", []string{"red", elsewhere + "/red"}, "would both be called red", true},
+		{"a process and a name of its number", []string{p.pid(), "/run/netns/" + p.pid()}, "would both be called " + p.pid(), true},
+		{"no such name", []string{"red", "nosuch"}, "network namespace nosuch: /run/netns/nosuch is not there", true},
+		{"no such path", []string{elsewhere + "/nosuch"}, elsewhere + "/nosuch is not there", true},
+		{"a process that is gone", []string{p.pid(), gone.pid()}, "network namespace of process " + gone.pid(), true},
+		{"no process at all", []string{"0"}, "network namespace of process 0: ", true},
+		{"a number that is none of a process", []string{"99999999999999999999"}, "value out of range", true},
+		{"no namespace", []string{"/etc/passwd"}, "/etc/passwd is no network namespace", true},
+		{"a namespace of mounts", []string{"/proc/self/ns/mnt"}, "/proc/self/ns/mnt is no network namespace", true},
+		{"the root directory", []string{"/"}, "/ is no network namespace", true},
+		{"nothing", []string{"red", ""}, `network namespace ""`, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s, err := Select(c.texts)
+			if err != nil {
+				if !c.fails || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("%v, want %q", err, c.want)
+				}
+				return
+			}
+			defer s.Close()
+			if got := names(s.Present()); c.fails || got != c.want {
+				t.Errorf("%q are present, want %q", got, c.want)
+			}
+		})
+	}
+	if now := descriptors(t); now != before {
+		t.Errorf("%d descriptors, before it was %d", now, before)
+	}
+}
+
+func TestNamesAndMay(t *testing.T) {
+	bind(t, newNamespace(t), named("red"))
+	for _, c := range []struct {
+		texts, name string
+		names, may  bool
+	}{
+		{"red", "red", true, true},
+		{"red", "blue", false, false},
+		{"all", "red", false, true},
+		{"all", "host", false, true},
+		{"all red", "red", true, true},
+		{"", "red", false, false},
+	} {
+		t.Run(c.texts+" "+c.name, func(t *testing.T) {
+			s := selected(t, strings.Fields(c.texts)...)
+			if names, may := s.Names(c.name), s.May(c.name); names != c.names || may != c.may {
+				t.Errorf("Names %v, May %v; want %v, %v", names, may, c.names, c.may)
+			}
+		})
+	}
+}
+
+// TestPresent follows what is there while names and processes come and go, each
+// case being where the one before it has led.
+func TestPresent(t *testing.T) {
+	red, blue, own := newNamespace(t), newNamespace(t), open(t, ownPath)
+	p := startProcess(t, red)
+	bind(t, red, named("red"))
+	all, chosen := selected(t, "all"), selected(t, p.pid(), "red")
+	for _, c := range []struct {
+		name        string
+		do          func()
+		all, chosen string
+	}{
+		{"at first", func() {}, "red host", p.pid()},
+		{"a name comes", func() { bind(t, blue, named("blue")) }, "blue red host", p.pid()},
+		{"a second name before the first", func() { bind(t, blue, named("azure")) }, "azure red host", p.pid()},
+		{"the first goes", func() { unbind(t, named("blue")) }, "azure red host", p.pid()},
+		{"a file that nothing is mounted on", func() { os.WriteFile(named("empty"), nil, 0o444) }, "azure red host", p.pid()},
+		{"a directory", func() { os.Mkdir(named("folder"), 0o755) }, "azure red host", p.pid()},
+		{"a link to nowhere", func() { os.Symlink("nowhere", named("link")) }, "azure red host", p.pid()},
+		{"our own has a name", func() { bind(t, own, named("us")) }, "azure red us", p.pid()},
+		{"and loses it", func() { unbind(t, named("us")) }, "azure red host", p.pid()},
+		{"another has the name host", func() { unbind(t, named("azure")); bind(t, blue, named("host")) }, "host red", p.pid()},
+		{"which goes", func() { unbind(t, named("host")) }, "red host", p.pid()},
+		{"a process ends, its namespace having a name", func() { p.zombie(t) }, "red host", "red"},
+		{"and is waited for", p.end, "red host", "red"},
+		{"the name leads to another", func() { unbind(t, named("red")); bind(t, blue, named("red")) }, "red host", "red"},
+		{"all are gone", func() { unbind(t, named("red")) }, "host", ""},
+	} {
+		c.do()
+		if got := names(all.Present()); got != c.all {
+			t.Errorf("%s: of all there are %q, want %q", c.name, got, c.all)
+		}
+		if got := names(chosen.Present()); got != c.chosen {
+			t.Errorf("%s: of those chosen there are %q, want %q", c.name, got, c.chosen)
+		}
+	}
+	for _, left := range []string{"empty", "folder", "link"} {
+		if err := os.Remove(named(left)); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// TestPresentOfAProcess ends a process and gives its number to another.
+func TestPresentOfAProcess(t *testing.T) {
+	p := startProcess(t, newNamespace(t))
+	s := selected(t, p.pid())
+	p.end()
+	s.places[0].path = ownPath // which is what /proc has by then
+	if got := names(s.Present()); got != "" {
+		t.Errorf("%q are present", got)
+	}
+}
+
+// TestFoundOpen opens what was found a while ago.
+func TestFoundOpen(t *testing.T) {
+	red, blue := newNamespace(t), newNamespace(t)
+	path := named("red")
+	for _, c := range []struct {
+		name      string
+		meanwhile func(t *testing.T)
+		want      error
+	}{
+		{"nothing happened", func(*testing.T) {}, nil},
+		{"the name went and came again", func(t *testing.T) { unbind(t, path); bind(t, red, path) }, nil},
+		{"the name went", func(t *testing.T) { unbind(t, path) }, ErrGone},
+		{"the file stayed", func(t *testing.T) { unbind(t, path); os.WriteFile(path, nil, 0o444) }, ErrGone},
+		{"another has the name", func(t *testing.T) { unbind(t, path); bind(t, blue, path) }, ErrGone},
+		{"the directory went", func(t *testing.T) { unbind(t, path); os.RemoveAll(Directory) }, ErrGone},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			bind(t, red, path)
+			list := selected(t, "red").Present()
+			if len(list) != 1 || list[0] != (Found{"red", path, red.ID()}) {
+				t.Fatalf("%+v are present", list)
+			}
+			c.meanwhile(t)
+			before := descriptors(t)
+			ns, err := list[0].Open()
+			if !errors.Is(err, c.want) || (err == nil) != (ns != nil) {
+				t.Errorf("%v, want %v", err, c.want)
+			}
+			if ns != nil {
+				if ns.ID() != red.ID() {
+					t.Errorf("opened %v, want %v", ns.ID(), red.ID())
+				}
+				ns.Close()
+			}
+			if now := descriptors(t); now != before {
+				t.Errorf("%d descriptors, before it was %d", now, before)
+			}
+		})
+	}
+	t.Run("a process ended", func(t *testing.T) {
+		p := startProcess(t, red)
+		list := selected(t, p.pid()).Present()
+		p.end()
+		if ns, err := list[0].Open(); !errors.Is(err, ErrGone) {
+			t.Errorf("%v, %v, want ErrGone", ns, err)
+		}
+	})
+}
