@@ -89,11 +89,43 @@ func (r *moduleRoot) OnAdd(ctx context.Context) {
 	}
 }
 
-// Unlink and Rmdir are for nobody, as kernfs_dir_iops has none that sysfs would
-// allow.
+// Nobody makes, removes or renames anything, as in sysfs: kernfs_dir_iops
+// refuses it, and the VFS what that has no function for.
+
+// Create refuses a new file: lookup_open, where there is no create.
+func (*moduleDir) Create(context.Context, string, uint32, uint32, *fuse.EntryOut) (*gofuse.Inode, gofuse.FileHandle, uint32, syscall.Errno) {
+	return nil, nil, 0, unix.EACCES
+}
+
+// Mknod is as Create.
+func (*moduleDir) Mknod(context.Context, string, uint32, uint32, *fuse.EntryOut) (*gofuse.Inode, syscall.Errno) {
+	return nil, unix.EACCES
+}
+
+// Mkdir refuses a new directory.
+func (*moduleDir) Mkdir(context.Context, string, uint32, *fuse.EntryOut) (*gofuse.Inode, syscall.Errno) {
+	return nil, unix.EPERM
+}
+
+// Symlink refuses a new symbolic link.
+func (*moduleDir) Symlink(context.Context, string, string, *fuse.EntryOut) (*gofuse.Inode, syscall.Errno) {
+	return nil, unix.EPERM
+}
+
+// Link refuses a new name.
+func (*moduleDir) Link(context.Context, gofuse.InodeEmbedder, string, *fuse.EntryOut) (*gofuse.Inode, syscall.Errno) {
+	return nil, unix.EPERM
+}
+
+// Rename refuses a new name, or that of another.
+func (*moduleDir) Rename(context.Context, string, gofuse.InodeEmbedder, string, uint32) syscall.Errno {
+	return unix.EPERM
+}
+
+// Unlink refuses to remove a file.
 func (*moduleDir) Unlink(context.Context, string) syscall.Errno { return unix.EPERM }
 
-// Rmdir is as Unlink.
+// Rmdir refuses to remove a directory.
 func (*moduleDir) Rmdir(context.Context, string) syscall.Errno { return unix.EPERM }
 
 // moduleSelf is a link to the tables of whoever follows it.
