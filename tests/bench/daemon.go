@@ -18,8 +18,8 @@ type daemon struct {
 }
 
 // daemon starts recentfs with rules on a thread. The options are the module's
-// parameters.
-func (b *bench) daemon(on *thread, rules, options string) (*daemon, error) {
+// parameters, and the arguments what else is to follow 'run'.
+func (b *bench) daemon(on *thread, rules, options string, args ...string) (*daemon, error) {
 	dir, err := os.MkdirTemp(b.dir, "daemon-")
 	if err != nil {
 		return nil, err
@@ -29,8 +29,9 @@ func (b *bench) daemon(on *thread, rules, options string) (*daemon, error) {
 	if err := os.WriteFile(file, []byte(rules), 0o644); err != nil {
 		return nil, err
 	}
-	d.process, err = on.serve(command(b.ctx, b.recentfs, "run", "--rules", file,
-		"--mountpoint", d.mount, "--control", filepath.Join(dir, "control.sock"), "-o", options))
+	args = append([]string{"run", "--rules", file, "--mountpoint", d.mount,
+		"--control", filepath.Join(dir, "control.sock"), "-o", options}, args...)
+	d.process, err = on.serve(command(b.ctx, b.recentfs, args...))
 	if err != nil {
 		return nil, errors.Join(err, detach(d.mount))
 	}
