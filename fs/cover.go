@@ -35,11 +35,11 @@ type Cover struct{ module string }
 // namespace begins with. It needs CAP_SYS_ADMIN and Linux 5.2.
 func CoverProc(module string) (*Cover, error) {
 	c := &Cover{module: module}
-	if err := c.Remove(); err != nil {
+	if err := Uncover(); err != nil {
 		return nil, err
 	}
 	if err := c.put(); err != nil {
-		return nil, errors.Join(err, c.Remove())
+		return nil, errors.Join(err, Uncover())
 	}
 	return c, nil
 }
@@ -68,6 +68,7 @@ func (c *Cover) put() error {
 		}
 		return fmt.Errorf("mount on %s: %w: %s", shelf, err, next)
 	}
+	leavePlain()
 	for _, dir := range []string{"net", parametersName} {
 		if err := os.Mkdir(filepath.Join(shelf, dir), 0o755); err != nil {
 			return err
@@ -100,6 +101,19 @@ func (c *Cover) put() error {
 		}
 	}
 	return nil
+}
+
+// leavePlain mounts a procfs and a sysfs that nothing covers, where nobody looks:
+// the kernel lets a user namespace, as of a container without root, mount either
+// only where there is one such (mnt_already_visible). Who may not mount them is
+// in such a container itself, and has nobody to let.
+func leavePlain() {
+	for _, kind := range []string{"proc", "sysfs"} {
+		dir := filepath.Join(shelf, "plain-"+kind)
+		if os.Mkdir(dir, 0o700) == nil {
+			_ = unix.Mount(fsName, dir, kind, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "")
+		}
+	}
 }
 
 // mountLink mounts a symbolic link over another, which mount(2) cannot.
@@ -168,9 +182,9 @@ func names(dir string) (map[string]bool, error) {
 	return set, err
 }
 
-// Remove uncovers what is covered by a recentfs, and is no error where nothing
-// is. Programs with their working directory in the folder keep it.
-func (c *Cover) Remove() error {
+// Uncover removes the covers of a recentfs, and is no error where there are none.
+// Programs with their working directory in the folder keep it.
+func Uncover() error {
 	for _, dir := range []string{procNet, sysParameters, shelf} {
 		for {
 			top, mounted, err := topMount(dir)

@@ -151,7 +151,10 @@ func selected(t *testing.T, texts ...string) *Selection {
 }
 
 // names are those of a list, in its order.
-func names(list []Found) string {
+func names(list []Found, err error) string {
+	if err != nil {
+		return err.Error()
+	}
 	var all []string
 	for _, f := range list {
 		all = append(all, f.Name)

@@ -82,6 +82,24 @@ func Open(path string) (*Namespace, error) {
 	return &Namespace{ID{uint64(st.Dev), st.Ino}, f}, nil
 }
 
+// letGo opens the namespace once more, from inside, and gives up the file that
+// it was opened by: that would keep its mount busy, and umount(8) from taking a
+// name away.
+func (n *Namespace) letGo() error {
+	var inside *os.File
+	err := n.Do(func() (err error) {
+		inside, err = os.Open("/proc/thread-self/ns/net")
+		return err
+	})
+	if err != nil {
+		n.Close()
+		return err
+	}
+	n.file.Close()
+	n.file = inside
+	return nil
+}
+
 // ID is the same for every Namespace that is the same one.
 func (n *Namespace) ID() ID { return n.id }
 

@@ -39,6 +39,8 @@ type Found struct {
 	Name string
 	Path string
 	ID   ID
+	// Names are all by which it was found, Name the first.
+	Names []string
 }
 
 // ErrGone says that a namespace that was found is no longer where it was.
@@ -48,6 +50,9 @@ var ErrGone = errors.New("the network namespace is gone already")
 func (f Found) Open() (*Namespace, error) {
 	n, err := Open(f.Path)
 	if err == nil && n.ID() == f.ID {
+		if err := n.letGo(); err != nil {
+			return nil, err
+		}
 		return n, nil
 	}
 	if err == nil {
@@ -157,23 +162,29 @@ func (s *Selection) Close() {
 	}
 }
 
-// Present are those that are there now, each once: under the first of its names,
-// in the order of the selection and then of Directory.
-func (s *Selection) Present() []Found {
+// Present are those that are there now, each once: in the order of the selection
+// and then of Directory. Of two namespaces with one name the first has it; host
+// is this process's own in any case. An error says that it is not known.
+func (s *Selection) Present() ([]Found, error) {
 	own, err := Own()
 	if err != nil {
-		return nil // no procfs
+		return nil, err
 	}
 	var list []Found
-	ids, names := make(map[ID]bool), make(map[string]bool)
+	at, names := make(map[ID]int), make(map[string]bool)
 	take := func(name, path string) {
 		id, err := identify(path)
 		// A name's file that nothing is mounted on, yet or any more, is none.
-		if err != nil || id.Dev != own.Dev || ids[id] || names[name] {
+		if err != nil || id.Dev != own.Dev || names[name] || s.all && name == host && id != own {
 			return
 		}
-		ids[id], names[name] = true, true
-		list = append(list, Found{name, path, id})
+		names[name] = true
+		if i, known := at[id]; known {
+			list[i].Names = append(list[i].Names, name)
+			return
+		}
+		at[id] = len(list)
+		list = append(list, Found{name, path, id, []string{name}})
 	}
 	for _, p := range s.places {
 		if p.process == nil || !exited(p.process) {
@@ -181,14 +192,17 @@ func (s *Selection) Present() []Found {
 		}
 	}
 	if !s.all {
-		return list
+		return list, nil
 	}
-	files, _ := os.ReadDir(Directory) // absent before the first name
+	files, err := os.ReadDir(Directory)
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // absent before the first name
+		return nil, err
+	}
 	for _, f := range files {
 		take(f.Name(), filepath.Join(Directory, f.Name()))
 	}
 	take(host, ownPath)
-	return list
+	return list, nil
 }
 
 // exited tells whether the process of a pidfd is gone.

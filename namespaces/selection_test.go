@@ -161,7 +161,7 @@ func TestPresent(t *testing.T) {
 		{"a link to nowhere", func() { os.Symlink("nowhere", named("link")) }, "azure red host", p.pid()},
 		{"our own has a name", func() { bind(t, own, named("us")) }, "azure red us", p.pid()},
 		{"and loses it", func() { unbind(t, named("us")) }, "azure red host", p.pid()},
-		{"another has the name host", func() { unbind(t, named("azure")); bind(t, blue, named("host")) }, "host red", p.pid()},
+		{"another has the name host", func() { unbind(t, named("azure")); bind(t, blue, named("host")) }, "red host", p.pid()},
 		{"which goes", func() { unbind(t, named("host")) }, "red host", p.pid()},
 		{"a process ends, its namespace having a name", func() { p.zombie(t) }, "red host", "red"},
 		{"and is waited for", p.end, "red host", "red"},
@@ -212,8 +212,8 @@ func TestFoundOpen(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			bind(t, red, path)
-			list := selected(t, "red").Present()
-			if len(list) != 1 || list[0] != (Found{"red", path, red.ID()}) {
+			list, _ := selected(t, "red").Present()
+			if len(list) != 1 || list[0].Name != "red" || list[0].Path != path || list[0].ID != red.ID() {
 				t.Fatalf("%+v are present", list)
 			}
 			c.meanwhile(t)
@@ -235,7 +235,7 @@ func TestFoundOpen(t *testing.T) {
 	}
 	t.Run("a process ended", func(t *testing.T) {
 		p := startProcess(t, red)
-		list := selected(t, p.pid()).Present()
+		list, _ := selected(t, p.pid()).Present()
 		p.end()
 		if ns, err := list[0].Open(); !errors.Is(err, ErrGone) {
 			t.Errorf("%v, %v, want ErrGone", ns, err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -50,7 +51,10 @@ func (s *Selection) Watch(changed func()) (stop func(), err error) {
 // watch polls until the first descriptor is readable.
 func watch(fds []unix.PollFd, changed func()) {
 	for {
-		if _, err := unix.Poll(fds, -1); errors.Is(err, unix.EINTR) {
+		if _, err := unix.Poll(fds, -1); err != nil {
+			if !errors.Is(err, unix.EINTR) {
+				time.Sleep(100 * time.Millisecond) // no memory
+			}
 			continue
 		}
 		if fds[0].Revents != 0 {

@@ -120,6 +120,9 @@ func TestProcNet(t *testing.T) {
 	if _, err := os.Stat("/sys/module/xt_recent/parameters"); err == nil {
 		all++
 	}
+	// What a container without root does (mnt_already_visible), and then us.
+	const container = "unshare -Urmnpf --mount-proc sh -c 'mount -t sysfs none /mnt && echo mounted'"
+	inPlace(container, "mounted\n")
 	const rest = "grep -c lo: /proc/net/dev; stat -Lc %F /proc/net/stat"
 	before := ns.sh(t, "ls -d /proc/net/*/ | wc -l")
 
@@ -127,6 +130,7 @@ func TestProcNet(t *testing.T) {
 	covers(all)
 	inPlace("echo +192.0.2.1 > /proc/net/xt_recent/ssh; cut -d' ' -f1 /proc/net/xt_recent/ssh", "src=192.0.2.1\n")
 	inPlace("cat /sys/module/xt_recent/parameters/ip_pkt_list_tot", "20\n")
+	inPlace(container, "mounted\n")
 	inPlace(rest, "1\ndirectory\n")
 	other := newNetns(t)
 	if got := other.run(t, "cat", "/proc/net/xt_recent/ssh"); got.code == 0 {
@@ -164,8 +168,11 @@ func TestProcNet(t *testing.T) {
 	d.start("--proc-net")
 	inPlace("ls /proc/net/xt_recent/", "ssh\n")
 	covers(all)
-	d.stop()
+	d.kill()
+	// And one that does not want it, but would be led to.
+	d.start()
 	covers(0)
+	d.stop()
 }
 
 // TestExecPrivate stops a daemon while a program under exec has a copy of its

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // sshSeen has one table, into which every packet of queue 0 goes.
@@ -124,6 +126,41 @@ func TestNetns(t *testing.T) {
 	wantQueues(red, 1)
 	if n := strings.Count(d.output.String(), "red is gone"); n != 1 {
 		t.Errorf("that red is gone was said %d times:\n%s", n, &d.output)
+	}
+}
+
+// TestNetnsNames gives namespaces that are served further names, and takes them
+// away: that is no reason to lose a table.
+func TestNetnsNames(t *testing.T) {
+	home, red, other := newNetns(t), newNamed(t, "red"), newNetns(t)
+	d := startDaemon(t, home, sshSeen, "--netns", "all")
+	d.awaitFolders("host", "red")
+	home.sh(t, "for name in host red; do echo +192.0.2.1 > "+d.mount+"/ns/$name/ssh; done")
+	red.attach(t, "a-red")   // before red in the listing
+	home.attach(t, "a-home") // the daemon's own
+	other.attach(t, "host")  // a name that is taken
+	newNamed(t, "last")      // and now it has seen them all
+	d.awaitFolders("host", "last", "red")
+	for _, name := range []string{"a-red", "a-home", "host"} {
+		if err := detach(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// Not lazily, as others than ip(8) do it: nothing keeps the mount busy.
+	if err := unix.Unmount(filepath.Join(netnsDir, "last"), 0); err != nil {
+		t.Errorf("umount of a namespace that is served: %v", err)
+	}
+	d.awaitFolders("host", "red")
+	for _, name := range []string{"host", "red"} {
+		if e := d.readPath(filepath.Join(d.folder(name), "ssh")); len(e) != 1 {
+			t.Errorf("the table of %s: %v", name, e)
+		}
+	}
+	if strings.Contains(d.output.String(), "red is gone") || strings.Contains(d.output.String(), "host is gone") {
+		t.Errorf("the daemon says:\n%s", &d.output)
+	}
+	if got := d.recentfs("show", "--netns", "typo"); got.code != 1 || !strings.Contains(got.stderr, "network namespace typo is not served there") {
+		t.Errorf("show of a namespace that is not there: %+v", got)
 	}
 }
 

@@ -44,7 +44,7 @@ func detach(name string) error {
 	if _, err := os.Lstat(path); err != nil {
 		return err
 	}
-	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
+	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil && !errors.Is(err, unix.EINVAL) { // it is no mount any more
 		return fmt.Errorf("umount %s: %w", path, err)
 	}
 	return os.Remove(path)

@@ -66,8 +66,10 @@ func (i *instance) prepare(file *ruleset.File) (_ *change, err error) {
 			missing = append(missing, n)
 		}
 	}
-	if err := i.do(func() error { return c.open(missing) }); err != nil {
-		return nil, err
+	if len(missing) > 0 {
+		if err := i.do(func() error { return c.open(missing) }); err != nil {
+			return nil, err
+		}
 	}
 	c.set, err = file.Load(i.reg)
 	return c, err

@@ -177,6 +177,9 @@ func (w *watch) look() {
 			logrus.Warnf("/proc/net: %v", err)
 		}
 	}
+	if w.s.selection != nil {
+		w.s.update() // in case it could not be seen what changed when it did
+	}
 	for _, i := range w.s.instances {
 		i.look()
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"slices"
 
 	"github.com/sirupsen/logrus"
 
@@ -44,7 +45,11 @@ func (s *server) startAll() (err error) {
 // addFirst makes the first instances. One that cannot be is an error where its
 // namespace was named. s.mu is held.
 func (s *server) addFirst() error {
-	for _, found := range s.selection.Present() {
+	present, err := s.selection.Present()
+	if err != nil {
+		return err
+	}
+	for _, found := range present {
 		switch err := s.add(found); {
 		case err == nil, errors.Is(err, namespaces.ErrGone):
 		case s.selection.Names(found.Name):
@@ -62,16 +67,19 @@ func (s *server) update() {
 	if s.stopped {
 		return
 	}
-	present := s.selection.Present()
-	names := make(map[namespaces.ID]string)
+	present, err := s.selection.Present()
+	if err != nil {
+		logrus.Warnf("network namespaces: %v; they stay as they are for now", err)
+		return
+	}
+	names := make(map[namespaces.ID][]string)
 	for _, found := range present {
-		names[found.ID] = found.Name
+		names[found.ID] = found.Names
 	}
 	for id, i := range s.instances {
-		if name, ok := names[id]; ok && name == i.name {
-			continue
+		if !slices.Contains(names[id], i.name) {
+			s.remove(id, i)
 		}
-		s.remove(id, i)
 	}
 	for id := range s.refused {
 		if _, ok := names[id]; !ok {

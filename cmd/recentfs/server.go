@@ -101,8 +101,13 @@ func (s *server) start() (err error) {
 	if err != nil {
 		return err
 	}
+	other := fs.CoveredBy(s.module.Dir())
+	if other == "" && !s.config.procNet {
+		// A dead recentfs may have left it, and it would lead to our tables.
+		return fs.Uncover()
+	}
 	if s.config.procNet {
-		if other := fs.CoveredBy(s.module.Dir()); other != "" {
+		if other != "" {
 			return fmt.Errorf("--proc-net: another recentfs, which serves %s, has taken /proc/net: stop that first", other)
 		}
 		if s.cover, err = fs.CoverProc(s.module.Dir()); err != nil {
@@ -209,7 +214,7 @@ func (s *server) stop() error {
 		errs = append(errs, i.unbindAll())
 	}
 	if s.cover != nil {
-		errs = append(errs, s.cover.Remove())
+		errs = append(errs, fs.Uncover())
 	}
 	for _, m := range []*fs.Mountpoint{s.module, s.mount} {
 		if m == nil {
