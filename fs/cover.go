@@ -12,9 +12,8 @@ import (
 const (
 	procNet       = "/proc/net"
 	sysParameters = "/sys/module/xt_recent/parameters"
-	// shelf is a directory of procfs that every kernel with terminals has and
-	// that has been empty since Linux 2.6.29 (proc_tty_init). What is mounted
-	// on it is in reach of every process that sees our /proc/net, in whatever
+	// shelf is a directory of procfs that every kernel with terminals makes and
+	// puts nothing into (proc_tty_init). What is mounted on it is in reach of every process that sees our /proc/net, in whatever
 	// root directory, and out of the way of everything that cleans up.
 	shelf = "/proc/tty/ldisc"
 )

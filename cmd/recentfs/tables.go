@@ -145,7 +145,7 @@ func explain(err error, dir, name string) error {
 		return fmt.Errorf("%s: the recentfs that served it is gone: start one with 'recentfs run'", dir)
 	case errors.Is(err, os.ErrNotExist) && filepath.Base(dir) == fs.SelfName && !isThere(dir):
 		return fmt.Errorf("%s: this network namespace has no tables: name one that has by --netns, or serve it by 'recentfs run --netns'", dir)
-	case errors.Is(err, os.ErrNotExist) && dir == filepath.Join(filepath.Dir(filepath.Dir(dir)), fs.Folder(filepath.Base(dir))) && !isThere(dir):
+	case errors.Is(err, os.ErrNotExist) && strings.HasSuffix(dir, "/"+fs.Folder(filepath.Base(dir))) && !isThere(dir):
 		return fmt.Errorf("%s: network namespace %s is not served there: see 'ls %s'", dir, filepath.Base(dir), filepath.Dir(dir))
 	case errors.Is(err, os.ErrNotExist):
 		if files, dirErr := os.ReadDir(dir); dirErr == nil {
