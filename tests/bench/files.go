@@ -134,7 +134,8 @@ func serveTables(args []string) error {
 		set := matcher(rule, &batch)
 		for i := range entries {
 			for range stampsKept {
-				set(clock.Now(), scatter(i))
+				a := hostAddr(i)
+				set(clock.Now(), &a)
 			}
 		}
 		batch.End()

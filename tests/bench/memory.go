@@ -48,7 +48,8 @@ func holdTable([]string) error {
 	set := matcher(rules[1], &batch)
 	for i := range many {
 		for stamp := range stampsKept {
-			set(jiffies.Jiffies(startJiffies+stamp), scatter(i))
+			a := hostAddr(i)
+			set(jiffies.Jiffies(startJiffies+stamp), &a)
 		}
 	}
 	full := longestPause()

@@ -75,7 +75,7 @@ func tableLoop(args []string) error {
 	if err != nil {
 		return err
 	}
-	var update, set func(now jiffies.Jiffies, host uint32) bool
+	var update, set func(now jiffies.Jiffies, a *[16]byte) bool
 	turn := func() {}
 	switch args[0] {
 	case "ours":
@@ -88,48 +88,53 @@ func tableLoop(args []string) error {
 		turn = batch.End
 	case "obvious":
 		t := newObviousTable(hosts, stampsKept)
-		update = func(now jiffies.Jiffies, host uint32) bool {
-			return t.update(netip.AddrFrom4(hostAddr(host)), uint64(now), 60*tableHZ, 4)
+		update = func(now jiffies.Jiffies, a *[16]byte) bool {
+			return t.update(netip.AddrFrom4([4]byte(a[:])), uint64(now), 60*tableHZ, 4)
 		}
-		set = func(now jiffies.Jiffies, host uint32) bool {
-			return t.set(netip.AddrFrom4(hostAddr(host)), uint64(now))
+		set = func(now jiffies.Jiffies, a *[16]byte) bool {
+			return t.set(netip.AddrFrom4([4]byte(a[:])), uint64(now))
 		}
 	default:
 		return errors.New("table: it is ours or obvious")
 	}
 	now := jiffies.Jiffies(startJiffies)
 	for i := range hosts {
-		set(now, scatter(i))
+		a := hostAddr(i)
+		set(now, &a)
 	}
 	matched := 0
 	x := uint64(88172645463325252)
+	var addrs [batchSize][16]byte
 	start := time.Now()
-	for i := range packets {
-		x ^= x << 13
-		x ^= x >> 7
-		x ^= x << 17
-		host := scatter(int(x % uint64(hosts)))
-		if i&1023 == 0 {
-			now++
+	for i := 0; i < packets; i += batchSize {
+		// As the packet loop does: all packets of a batch are read before the
+		// first meets a rule.
+		n := min(batchSize, packets-i)
+		for k := range n {
+			x ^= x << 13
+			x ^= x >> 7
+			x ^= x << 17
+			addrs[k] = hostAddr(int(x % uint64(hosts)))
 		}
-		if i%batchSize == 0 {
-			turn()
-		}
-		if update(now, host) {
-			matched++
-		} else {
-			set(now, host)
+		turn()
+		for k := range n {
+			if (i+k)&1023 == 0 {
+				now++
+			}
+			if update(now, &addrs[k]) {
+				matched++
+			} else {
+				set(now, &addrs[k])
+			}
 		}
 	}
 	fmt.Println(float64(time.Since(start))/float64(packets), matched)
 	return nil
 }
 
-// scatter is the i-th host's address.
-func scatter(i int) uint32 { return uint32(i) * 2654435761 }
-
-func hostAddr(host uint32) (a [4]byte) {
-	binary.NativeEndian.PutUint32(a[:], host)
+// hostAddr is the i-th host's address.
+func hostAddr(i int) (a [16]byte) {
+	binary.NativeEndian.PutUint32(a[:], uint32(i)*2654435761)
 	return a
 }
 
@@ -156,11 +161,9 @@ func ourRules(hosts int) (rules [2]*recent.Rule, err error) {
 	return rules, nil
 }
 
-// matcher matches a rule against a packet from a host, in a batch.
-func matcher(r *recent.Rule, batch *recent.Batch) func(now jiffies.Jiffies, host uint32) bool {
-	return func(now jiffies.Jiffies, host uint32) bool {
-		var a [16]byte
-		binary.NativeEndian.PutUint32(a[:], host)
-		return r.Match(batch, now, unix.NFPROTO_IPV4, &a, &a, 64, false)
+// matcher matches a rule against a packet from an address, in a batch.
+func matcher(r *recent.Rule, batch *recent.Batch) func(now jiffies.Jiffies, a *[16]byte) bool {
+	return func(now jiffies.Jiffies, a *[16]byte) bool {
+		return r.Match(batch, now, unix.NFPROTO_IPV4, a, a, 64, false)
 	}
 }
