@@ -15,47 +15,48 @@ import (
 // region is a table's memory: one mapping that holds no pointer, so that the
 // garbage collector never walks it and it may one day be a mapping of a file.
 //
-//	buckets  []uint32          the first entry of each hash chain
-//	links    [limit+1]link     each entry's place in its chain and the LRU list
-//	slots    [limit+1]slot     each entry, followed by its ring of stamps
+//	index  []ref             the hash table: which slot holds an address
+//	slots  [limit+1]slot     each entry, followed by its ring of stamps
 //
 // Entries go by number. Number 0 is the head of the LRU list, a ring through
 // all entries: its older is the most recently seen, its newer the least. 0 also
-// ends a hash chain and the free list. Links stand apart from slots because
-// moving an entry in the LRU list touches two others: in a large table links
-// stay in the processor's caches where slots do not.
+// ends the free list, and in the index stands for none.
+//
+// The index is open, with linear probing, and at least half of it is empty. So
+// a packet's address mostly costs one place of the index and one slot, which
+// are what the processor waits for in a large table; the kernel's hlist leads
+// it past other entries.
 //
 // Memory that no entry ever used is untouched and costs nothing. Every field
 // is guarded by Table.mu.
 type region struct {
 	mem     []byte
-	buckets []uint32
-	links   []link
+	index   []ref
 	slots   uintptr // offset of slot 0 in mem
 	stride  uintptr // bytes from one slot to the next
 	ring    uint32  // stamps kept per address
 	entries uint32
 	used    uint32 // entries 1 to used have been in use at some time
 	free    uint32 // first of the free list
-	key     addr   // secret of the hash, so that nobody can aim at one chain
+	key     addr   // secret of the hash, so that nobody can aim at one place
 }
 
-// link is an entry's place among the others: the two list_heads of the
-// kernel's struct recent_entry.
-type link struct {
-	next  uint32 // in the hash chain, or in the free list
-	hash  uint32 // of the address, so that a chain is walked without the slots
-	older uint32 // towards the least recently seen
-	newer uint32 // towards the most recently seen
+// ref is a place of the index.
+type ref struct {
+	hash uint32 // of the entry's address
+	n    uint32 // the entry, 0: none
 }
 
-// slot is the rest of the kernel's struct recent_entry.
+// slot is the kernel's struct recent_entry. With four stamps it fills a line
+// of the processor's cache.
 type slot struct {
 	addr
 	nstamps uint16
 	index   uint16 // where in the ring the next stamp goes
 	family  uint8  // 0: the slot is free
 	ttl     uint8
+	older   uint32 // towards the least recently seen
+	newer   uint32 // towards the most recently seen; in the free list, the next
 }
 
 // latest is the place of the newest stamp. In a ring of 65536 the 16-bit
@@ -98,10 +99,9 @@ func (a addr) and(m addr) addr { return addr{a.lo & m.lo, a.hi & m.hi} }
 func (r *region) reserve(limit, ring uint32) error {
 	const line = 64 // of the processor's cache
 	align := func(n uint64) uint64 { return (n + line - 1) &^ (line - 1) }
-	buckets := uint64(1) << bits.Len32(limit) // recent_mt_init: 1 << fls(ip_list_tot)
+	places := uint64(2) << bits.Len32(limit-1) // twice the limit, or more
 	entries := uint64(limit) + 1
-	links := align(buckets * 4)
-	slots := align(links + entries*uint64(unsafe.Sizeof(link{})))
+	slots := align(places * uint64(unsafe.Sizeof(ref{})))
 	stride := uint64(slotHead) + uint64(ring)*8
 	size := slots + entries*stride
 	mem, err := unix.Mmap(-1, 0, int(size), unix.PROT_READ|unix.PROT_WRITE,
@@ -114,13 +114,12 @@ func (r *region) reserve(limit, ring uint32) error {
 	var key [16]byte
 	rand.Read(key[:])
 	*r = region{
-		mem:     mem,
-		buckets: unsafe.Slice((*uint32)(unsafe.Pointer(&mem[0])), buckets),
-		links:   unsafe.Slice((*link)(unsafe.Pointer(&mem[links])), entries),
-		slots:   uintptr(slots),
-		stride:  uintptr(stride),
-		ring:    ring,
-		key:     loadAddr(&key),
+		mem:    mem,
+		index:  unsafe.Slice((*ref)(unsafe.Pointer(&mem[0])), places),
+		slots:  uintptr(slots),
+		stride: uintptr(stride),
+		ring:   ring,
+		key:    loadAddr(&key),
 	}
 	return nil
 }
@@ -154,49 +153,68 @@ func (r *region) hash(a addr) uint32 {
 	return uint32((hi^lo)>>32) ^ uint32(hi^lo)
 }
 
-func (r *region) bucket(hash uint32) *uint32 {
-	return &r.buckets[uint(hash)&uint(len(r.buckets)-1)]
+// place is the i-th place of the index, behind whose last comes the first.
+func (r *region) place(i uint32) *ref {
+	return &r.index[uint(i)&uint(len(r.index)-1)]
 }
 
 // lookup finds the entry of an address, or 0: recent_entry_lookup. A ttl of 0,
 // asked for or stored, equals any.
 func (r *region) lookup(a addr, family, ttl uint8) uint32 {
-	if len(r.buckets) == 0 {
+	if len(r.index) == 0 {
 		return 0
 	}
 	hash := r.hash(a)
-	for n := *r.bucket(hash); n != 0; {
-		l := &r.links[n]
-		if l.hash == hash {
-			s := r.slot(n)
+	for i := hash; ; i++ {
+		p := *r.place(i)
+		if p.n == 0 {
+			return 0
+		}
+		if p.hash == hash {
+			s := r.slot(p.n)
 			if s.addr == a && s.family == family && (ttl == s.ttl || ttl == 0 || s.ttl == 0) {
-				return n
+				return p.n
 			}
 		}
-		n = l.next
 	}
-	return 0
 }
 
 // remove drops an entry: recent_entry_remove.
 func (r *region) remove(n uint32) {
-	l := &r.links[n]
-	at := r.bucket(l.hash)
-	for *at != n {
-		at = &r.links[*at].next
-	}
-	*at = l.next
-	r.unlink(l)
-	r.slot(n).family = 0
-	l.next, r.free = r.free, n
+	s := r.slot(n)
+	r.forget(r.hash(s.addr), n)
+	r.unlink(s)
+	s.family = 0
+	s.newer, r.free = r.free, n
 	r.entries--
+}
+
+// forget takes an entry out of the index. What stands behind it moves up, to
+// no place before the one that its hash names, so that no lookup meets a gap.
+func (r *region) forget(hash, n uint32) {
+	gap := hash
+	for r.place(gap).n != n {
+		gap++
+	}
+	mask := uint32(len(r.index) - 1)
+	for i := gap + 1; ; i++ {
+		p := *r.place(i)
+		if p.n == 0 {
+			break
+		}
+		if (i-p.hash)&mask >= (i-gap)&mask {
+			*r.place(gap) = p
+			gap = i
+		}
+	}
+	*r.place(gap) = ref{}
 }
 
 // reap drops the least recently seen entry if all its stamps are older than
 // since: recent_entry_reap. It keeps the entry that the packet is about to
 // update.
 func (r *region) reap(since jiffies.Jiffies, working uint32, updates bool) {
-	n := r.links[0].newer
+	n := r.slot(0).newer
 	if n == working && updates {
 		return
 	}
@@ -214,11 +232,11 @@ const manyEntries = 1 << 14
 // full: recent_entry_init.
 func (t *Table) add(a addr, family, ttl uint8, now jiffies.Jiffies) {
 	if t.entries >= t.limit {
-		t.remove(t.links[0].newer)
+		t.remove(t.slot(0).newer)
 	}
 	n := t.free
 	if n != 0 {
-		t.free = t.links[n].next
+		t.free = t.slot(n).newer
 	} else {
 		t.used++
 		n = t.used
@@ -230,9 +248,11 @@ func (t *Table) add(a addr, family, ttl uint8, now jiffies.Jiffies) {
 	*t.slot(n) = slot{addr: a, nstamps: 1, index: 1, family: family, ttl: ttl}
 	*t.stampAt(n, 0) = now
 	hash := t.hash(a)
-	at := t.bucket(hash)
-	t.links[n] = link{next: *at, hash: hash}
-	*at = n
+	at := hash
+	for t.place(at).n != 0 {
+		at++
+	}
+	*t.place(at) = ref{hash, n}
 	t.append(n)
 	t.entries++
 }
@@ -247,23 +267,23 @@ func (r *region) update(n uint32, now jiffies.Jiffies) {
 	*r.stampAt(n, i) = now
 	s.index = uint16(i + 1)
 	s.nstamps = max(s.nstamps, s.index)
-	if l := &r.links[n]; l.newer != 0 {
-		r.unlink(l)
+	if s.newer != 0 {
+		r.unlink(s)
 		r.append(n)
 	}
 }
 
 // unlink takes an entry out of the LRU list.
-func (r *region) unlink(l *link) {
-	r.links[l.older].newer = l.newer
-	r.links[l.newer].older = l.older
+func (r *region) unlink(s *slot) {
+	r.slot(s.older).newer = s.newer
+	r.slot(s.newer).older = s.older
 }
 
 // append puts an entry at the recent end of the LRU list.
 func (r *region) append(n uint32) {
-	head, l := &r.links[0], &r.links[n]
-	l.older, l.newer = head.older, 0
-	r.links[l.older].newer = n
+	head, s := r.slot(0), r.slot(n)
+	s.older, s.newer = head.older, 0
+	r.slot(s.older).newer = n
 	head.older = n
 }
 
@@ -275,8 +295,8 @@ func (t *Table) flush() (old region) {
 	}
 	var empty region
 	if err := empty.reserve(t.limit, t.ring); err != nil {
-		clear(t.buckets)
-		t.links[0] = link{}
+		clear(t.index)
+		*t.slot(0) = slot{}
 		for n := uint32(1); n <= t.used; n++ {
 			t.slot(n).family = 0
 		}
