@@ -48,6 +48,14 @@ func (s *Selection) Watch(changed func()) (stop func(), err error) {
 	}, nil
 }
 
+// Somebody who mounts a thousand things one by one has all names looked at a
+// thousand times, unless a look is followed by a rest: restFactor times as long
+// as the look took, and longestRest at most.
+const (
+	restFactor  = 4
+	longestRest = 100 * time.Millisecond
+)
+
 // watch polls until the first descriptor is readable.
 func watch(fds []unix.PollFd, changed func()) {
 	for {
@@ -66,6 +74,9 @@ func watch(fds []unix.PollFd, changed func()) {
 				fds[i].Fd = -1
 			}
 		}
+		start := time.Now()
 		changed()
+		rest := unix.NsecToTimespec(int64(min(restFactor*time.Since(start), longestRest)))
+		_, _ = unix.Ppoll(fds[:1], &rest, nil) // cut short by the end, or by a signal
 	}
 }
