@@ -66,7 +66,11 @@ func TestExec(t *testing.T) {
 		want string
 	}{
 		{"no command", d.exec(), 2, "requires at least 1 arg"},
-		{"no such command", d.exec("no-such-command"), 1, "no-such-command"},
+		{"no such command", d.exec("no-such-command"), 127, "no-such-command"},
+		{"no such path", d.exec("./no-such-command"), 127, "no-such-command"},
+		{"not a program", d.exec("/proc/version"), 126, `"/proc/version": permission denied`},
+		{"a directory", d.exec("/proc"), 126, `"/proc": is a directory`},
+		{"a namespace without tables", exec.Command("unshare", "--net", binary(t), "exec", "--mountpoint", d.mount, "--", "true"), 0, "/proc/net/xt_recent is not there for this network namespace"},
 		{"no such namespace", exec.Command(binary(t), "exec", "--mountpoint", d.mount, "--netns", "nosuch", "--", "true"), 1, "network namespace nosuch: /run/netns/nosuch is not there"},
 		{"no daemon", exec.Command(binary(t), "exec", "--mountpoint", d.dir, "--", "true"), 1, "no recentfs serves it"},
 		{"not root", exec.Command("setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups", binary(t), "exec", "--mountpoint", d.mount, "--", "true"), 1, "run as root"},

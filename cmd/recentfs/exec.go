@@ -27,8 +27,9 @@ child of it, is in. Where the kernel has the module too, the files in
 /sys/module/xt_recent/parameters are those of recentfs as well. Everything else
 in /proc/net is as before, and nobody else sees a difference: the command has a
 mount namespace of its own. It takes the place of recentfs, so that its exit
-status is the command's, and signals go to it. It needs root and Linux 5.2; the
-command may drop its privileges.`,
+status is the command's, and signals go to it; 127 says that there is no such
+command, 126 that it cannot be run. It needs root and Linux 5.2; the command
+may drop its privileges.`,
 		Example: `  recentfs exec -- fail2ban-server -f start
   recentfs exec --netns dmz -- cat /proc/net/xt_recent/SSH`,
 		Args: cobra.MinimumNArgs(1),
@@ -40,11 +41,33 @@ command may drop its privileges.`,
 	return cmd
 }
 
+// unusable is a command that cannot be run, with the exit status that says so
+// in a shell and in env(1), nsenter(1) and the like.
+type unusable struct {
+	error
+	status int
+}
+
+func (u unusable) Unwrap() error { return u.error }
+
+const (
+	exitCannotRun = 126
+	exitNotFound  = 127
+)
+
+// cannotRun is the error of a command that cannot be run.
+func cannotRun(err error) error {
+	if errors.Is(err, exec.ErrNotFound) || errors.Is(err, os.ErrNotExist) {
+		return unusable{err, exitNotFound}
+	}
+	return unusable{err, exitCannotRun}
+}
+
 // execute becomes the command.
 func execute(mountpoint, netns string, args []string) error {
 	program, err := exec.LookPath(args[0])
 	if err != nil {
-		return err
+		return cannotRun(err)
 	}
 	module, err := liveModule(mountpoint)
 	if err != nil {
@@ -68,8 +91,14 @@ func execute(mountpoint, netns string, args []string) error {
 	if _, err := fs.CoverProc(module); err != nil {
 		return err
 	}
-	return fmt.Errorf("%s: %w", program, syscall.Exec(program, args, os.Environ()))
+	if _, err := os.Stat(procTables); errors.Is(err, os.ErrNotExist) {
+		fmt.Fprintf(os.Stderr, "recentfs exec: %s is not there for this network namespace, which recentfs does not serve: see 'recentfs run --netns'\n", procTables)
+	}
+	return cannotRun(fmt.Errorf("%s: %w", program, syscall.Exec(program, args, os.Environ())))
 }
+
+// procTables is where the module has its tables.
+const procTables = "/proc/net/xt_recent"
 
 // enter moves the calling thread into a network namespace.
 func enter(netns string) error {

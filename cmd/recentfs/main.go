@@ -37,6 +37,10 @@ func run(args []string) int {
 	var failed failure
 	if errors.As(err, &failed) {
 		fmt.Fprintln(os.Stderr, text)
+		var cannot unusable
+		if errors.As(err, &cannot) {
+			return cannot.status
+		}
 		return exitFailure
 	}
 	fmt.Fprintf(os.Stderr, "%s (see '%s --help')\n", text, cmd.CommandPath())
