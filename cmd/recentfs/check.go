@@ -21,7 +21,7 @@ root and touches nothing. Without --rules it prints the built-in example.`,
 				return err
 			}
 			return running(func(cmd *cobra.Command, _ []string) error {
-				rules, err := readRules(file, p)
+				rules, err := readRules(file, "--rules", p)
 				if err != nil {
 					return err
 				}

@@ -178,7 +178,7 @@ func (w *watch) look() {
 		}
 	}
 	if w.s.selection != nil {
-		w.s.update() // in case it could not be seen what changed when it did
+		w.s.update(true) // in case it could not be seen what changed when it did
 	}
 	for _, i := range w.s.instances {
 		i.look()

@@ -28,8 +28,7 @@ func (s *server) startAll() (err error) {
 	s.unwatch, err = s.selection.Watch(func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.update()
-		s.setProcs()
+		s.update(false)
 	})
 	if err != nil {
 		return err
@@ -37,8 +36,7 @@ func (s *server) startAll() (err error) {
 	// What came and went before the watch.
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.update()
-	s.setProcs()
+	s.update(false)
 	return nil
 }
 
@@ -62,8 +60,9 @@ func (s *server) addFirst() error {
 }
 
 // update makes the instances those of the namespaces that are there: ops_init
-// and ops_exit_list of net/core/net_namespace.c. s.mu is held.
-func (s *server) update() {
+// and ops_exit_list of net/core/net_namespace.c. Where there could be none, it
+// tries again if asked to. s.mu is held.
+func (s *server) update(again bool) {
 	if s.stopped {
 		return
 	}
@@ -87,7 +86,7 @@ func (s *server) update() {
 		}
 	}
 	for _, found := range present {
-		if s.instances[found.ID] != nil || s.refused[found.ID] {
+		if s.instances[found.ID] != nil || s.refused[found.ID] != "" && !again {
 			continue
 		}
 		err := s.add(found)
@@ -96,15 +95,20 @@ func (s *server) update() {
 		case err != nil:
 			s.refuse(found, err)
 		default:
+			delete(s.refused, found.ID)
 			logrus.Infof("network namespace %s: its tables are in %s", found.Name, filepath.Join(s.mount.Dir(), fs.Folder(found.Name)))
 		}
 	}
+	s.setProcs()
 }
 
-// refuse says once why a namespace has no instance.
+// refuse says why a namespace has no instance, unless that is known. s.mu is
+// held.
 func (s *server) refuse(found namespaces.Found, err error) {
-	s.refused[found.ID] = true
-	logrus.Errorf("%v; it stays without tables until it is made anew or the rules are reloaded", err)
+	if why := err.Error(); s.refused[found.ID] != why {
+		s.refused[found.ID] = why
+		logrus.Errorf("%s; it is without tables for now: recentfs tries again every %v", why, watchEvery)
+	}
 }
 
 // add makes the instance of a namespace: recent_net_init. s.mu is held.
@@ -118,7 +122,7 @@ func (s *server) add(found namespaces.Found) (err error) {
 			ns.Close()
 		}
 	}()
-	reg, err := recent.NewRegistry(s.params, s.clock)
+	reg, err := recent.NewRegistry(s.currentParams(), s.clock)
 	if err != nil {
 		return err
 	}

@@ -53,7 +53,7 @@ func (s *server) swap(files map[string]*ruleset.File) error {
 	s.files = files
 	if s.selection != nil {
 		clear(s.refused) // the new rules may be to their liking
-		s.update()
+		s.update(false)
 	}
 	s.setProcs()
 	return nil

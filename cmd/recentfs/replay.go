@@ -42,7 +42,7 @@ nothing. Packets go to the chain of the lowest queue, or of --queue.`,
 				return err
 			}
 			return running(func(cmd *cobra.Command, args []string) error {
-				rules, err := readRules(file, p)
+				rules, err := readRules(file, "--rules", p)
 				if err != nil {
 					return err
 				}

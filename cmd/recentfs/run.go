@@ -122,27 +122,31 @@ func (c *config) rulesOf(netns string) string {
 // readRules parses all files of rules, or none.
 func (c *config) readRules() (map[string]*ruleset.File, error) {
 	files := make(map[string]*ruleset.File)
-	for _, file := range append([]string{c.rules}, slices.Sorted(maps.Values(c.netnsRules))...) {
-		if files[file] != nil {
-			continue
+	read := func(file, flag string) (err error) {
+		if files[file] == nil {
+			files[file], err = readRules(file, flag, c.params)
 		}
-		parsed, err := readRules(file, c.params)
-		if err != nil {
+		return err
+	}
+	if err := read(c.rules, "--rules"); err != nil {
+		return nil, err
+	}
+	for _, file := range slices.Sorted(maps.Values(c.netnsRules)) {
+		if err := read(file, "--netns-rules"); err != nil {
 			return nil, err
 		}
-		files[file] = parsed
 	}
 	return files, nil
 }
 
-// readRules parses a file of rules, or the example.
-func readRules(file string, p recent.Params) (*ruleset.File, error) {
+// readRules parses a file of rules, which a flag names, or the example.
+func readRules(file, flag string, p recent.Params) (*ruleset.File, error) {
 	if file == "" {
 		return ruleset.Parse("example.rules", exampleRules, p)
 	}
 	text, err := os.ReadFile(file)
 	if err != nil {
-		return nil, fmt.Errorf("rules: %w: name a file by --rules", err)
+		return nil, fmt.Errorf("rules: %w: name a file by %s", err, flag)
 	}
 	return ruleset.Parse(file, text, p)
 }

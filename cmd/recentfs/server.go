@@ -20,7 +20,7 @@ import (
 // server is a running recentfs: an instance for each network namespace, the
 // mounts that show their tables and the module, and the control socket.
 //
-// Lock order: reloading, mu, instance.deciding.
+// Lock order: reloading, mu, instance.deciding; reloading, mu, owning.
 type server struct {
 	config    *config
 	clock     jiffies.Clock
@@ -37,15 +37,17 @@ type server struct {
 	// the last one to begin is the one that stays.
 	reloading sync.Mutex
 
-	// managed is the name of each namespace that has an instance, by ID, for
-	// those who follow a link: they wait for no reload.
-	managed sync.Map
+	// managed are the instances once more, for those who must not wait for a
+	// reload: who follows a link, or reads or writes a parameter.
+	managed sync.Map // a *instance by its namespaces.ID
+
+	owning sync.Mutex
+	params recent.Params // UID and GID are guarded by owning, the others stay
 
 	mu        sync.Mutex
-	params    recent.Params               // guarded by mu
 	files     map[string]*ruleset.File    // guarded by mu: the rules at work, by their file's name
 	instances map[namespaces.ID]*instance // guarded by mu
-	refused   map[namespaces.ID]bool      // guarded by mu: namespaces in which there could be none
+	refused   map[namespaces.ID]string    // guarded by mu: why there could be none
 	stopped   bool                        // guarded by mu
 }
 
@@ -60,7 +62,7 @@ func startServer(c *config, clock jiffies.Clock, files map[string]*ruleset.File)
 	s = &server{
 		config: c, clock: clock, procs: runtime.GOMAXPROCS(0), ended: make(chan error, 1),
 		params: c.params, files: files,
-		instances: make(map[namespaces.ID]*instance), refused: make(map[namespaces.ID]bool),
+		instances: make(map[namespaces.ID]*instance), refused: make(map[namespaces.ID]string),
 	}
 	if err := s.start(); err != nil {
 		// What could not start says why; what then cannot stop is noise.
@@ -152,7 +154,10 @@ func (s *server) launch(id namespaces.ID, i *instance) error {
 	}
 	c.commit()
 	s.instances[id] = i
-	s.managed.Store(id, i.name)
+	s.managed.Store(id, i)
+	s.owning.Lock()
+	i.reg.SetOwner(s.params.UID, s.params.GID) // which may be new since it was made
+	s.owning.Unlock()
 	s.setProcs()
 	return nil
 }

@@ -41,30 +41,31 @@ func (s *server) nameOf(pid uint32) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	name, ok := s.managed.Load(id)
+	i, ok := s.managed.Load(id)
 	if !ok {
 		return "", false
 	}
-	return name.(string), true
+	return i.(*instance).name, true
 }
 
 // currentParams are the module's parameters.
 func (s *server) currentParams() recent.Params {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.owning.Lock()
+	defer s.owning.Unlock()
 	return s.params
 }
 
 // setOwner changes the parameter by which new tables are owned.
 func (s *server) setOwner(parameter string, id uint32) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	s.owning.Lock()
+	defer s.owning.Unlock()
 	if parameter == "ip_list_uid" {
 		s.params.UID = id
 	} else {
 		s.params.GID = id
 	}
-	for _, i := range s.instances {
-		i.reg.SetOwner(s.params.UID, s.params.GID)
-	}
+	s.managed.Range(func(_, i any) bool {
+		i.(*instance).reg.SetOwner(s.params.UID, s.params.GID)
+		return true
+	})
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -58,7 +59,19 @@ func eventually(t *testing.T, check func() error) {
 func newServer(t *testing.T, names []string) *server {
 	t.Helper()
 	var log bytes.Buffer // guarded by logrus's own lock
-	logrus.SetOutput(&log)
+	s := startTestServer(t, names, &log)
+	t.Cleanup(func() {
+		if log.Len() > 0 {
+			t.Errorf("the server says: %s", &log)
+		}
+	})
+	return s
+}
+
+// startTestServer is newServer for one that may warn.
+func startTestServer(t *testing.T, names []string, log io.Writer) *server {
+	t.Helper()
+	logrus.SetOutput(log)
 	logrus.SetLevel(logrus.WarnLevel)
 	procs := runtime.GOMAXPROCS(0)
 	dir := t.TempDir()
@@ -89,9 +102,6 @@ func newServer(t *testing.T, names []string) *server {
 		runtime.GOMAXPROCS(procs)
 		logrus.SetOutput(os.Stderr)
 		logrus.SetLevel(logrus.InfoLevel)
-		if log.Len() > 0 {
-			t.Errorf("the server says: %s", &log)
-		}
 	})
 	return s
 }
