@@ -69,7 +69,7 @@ func bind(fd int, number uint16, l *list) error {
 		return err
 	}
 	head := appendNlmsg(nil, uint32(headerLen+len(body)), msgConfig, unix.NLM_F_REQUEST)
-	if !send(fd, append(head, body...)) {
+	if !send(fd, append(head, body...), unix.Write) {
 		return errors.New("bind: the kernel takes no message, for want of memory")
 	}
 	err = refusal(fd)

@@ -112,7 +112,7 @@ func (q *Queue) Close() error {
 	// The acknowledgement arrives on the socket and wakes Run, wherever it
 	// waits. Where there is no room for it, Run has packets to read and does
 	// not sleep.
-	if !send(q.fd, appendUnbind(nil, q.number)) {
+	if !send(q.fd, appendUnbind(nil, q.number), unix.Write) {
 		// Nothing wakes Run then; it may keep the queue until the process ends.
 		return fmt.Errorf("queue %d: close: the kernel takes no message, for want of memory", q.number)
 	}
