@@ -36,10 +36,13 @@ var scratches = sync.Pool{New: func() any { return new(scratch) }}
 const (
 	// pageSize is the room for whole lines that seq_read_iter starts with.
 	pageSize = 4096
-	// During one hold of a table's lock a cursor copies at most copyBytes of
-	// slots and looks at no more than scanSlots: a few microseconds.
+	// At a time a cursor copies at most copyBytes of slots and looks at no more
+	// than scanSlots: a few microseconds.
 	copyBytes = 8 << 10
 	scanSlots = 256
+	// copyTries is how often it tries so without the table's lock. With a flood
+	// of packets for several queues the table may change without a pause.
+	copyTries = 3
 )
 
 // Cursor opens the table for reading from its start.
@@ -90,10 +93,9 @@ func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 }
 
 // form appends the lines of the next entries to w.text, as many as it takes to
-// be sure of want bytes or as one hold of the lock allows, and at least one.
+// be sure of want bytes or as are copied at a time, and at least one.
 // It reports false at the end of the table.
 func (c *Cursor) form(w *scratch, want int) (bool, error) {
-	w.raw = w.raw[:0]
 	var ring uint32
 	for done := false; !done; {
 		var err error
@@ -110,30 +112,54 @@ func (c *Cursor) form(w *scratch, want int) (bool, error) {
 	return len(w.raw) > 0, nil
 }
 
-// copySome copies the next entries into w.raw, looking at up to scanSlots slots
-// under one hold of the table's lock, and returns the table's ring size.
-// It is not done while neither an entry nor the end of the table was met.
+// copySome copies the next entries into w.raw, looking at up to scanSlots
+// slots, and returns the table's ring size. It is not done while neither an
+// entry nor the end of the table was met.
+//
+// It copies without the table's lock, and once more if the table was changed
+// meanwhile, as a reader of a seqcount_t does in the kernel. A packet that meets
+// the lock taken waits for far longer than a copy takes: its thread has to sleep
+// and to be woken, and may have driven the reader's off the processor.
 func (c *Cursor) copySome(w *scratch, want int) (ring uint32, done bool, err error) {
 	t := c.t
+	t.copying.RLock()
+	defer t.copying.RUnlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	for try := 0; try < copyTries && !t.dead; try++ {
+		r, changes := t.region, t.changes
+		t.mu.Unlock()
+		next, done := r.copySome(w, c.next, want)
+		t.mu.Lock()
+		if t.changes == changes {
+			c.next = next
+			return r.ring, done, nil
+		}
+	}
 	if t.dead {
 		return 0, true, errGone
 	}
-	for last := c.next + scanSlots; c.next <= t.used && c.next < last; c.next++ {
-		s := t.slot(c.next)
+	c.next, done = t.region.copySome(w, c.next, want)
+	return t.ring, done, nil
+}
+
+// copySome copies entries into w.raw, from slot next on, and returns where to
+// go on. While the region changes it copies nonsense, but nothing else.
+func (r *region) copySome(w *scratch, next uint32, want int) (uint32, bool) {
+	w.raw = w.raw[:0]
+	for last := next + scanSlots; next <= r.used && next < last; next++ {
+		s := r.slot(next)
 		if s.family == 0 {
 			continue
 		}
-		at := t.slots + uintptr(c.next)*t.stride
-		w.raw = append(w.raw, t.mem[at:at+slotHead+uintptr(s.inUse(t.ring))*8]...)
+		at := r.slots + uintptr(next)*r.stride
+		w.raw = append(w.raw, r.mem[at:at+slotHead+uintptr(s.inUse(r.ring))*8]...)
 		want -= longestLine(int(s.nstamps))
 		if want <= 0 || len(w.raw) >= copyBytes {
-			c.next++
-			return t.ring, true, nil
+			return next + 1, true
 		}
 	}
-	return t.ring, len(w.raw) > 0 || c.next > t.used, nil
+	return next, len(w.raw) > 0 || next > r.used
 }
 
 // longestLine is no less than the length of any line with that many stamps.

@@ -4,9 +4,13 @@ import (
 	"bytes"
 	"fmt"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
+	"sync"
+	"syscall"
 	"testing"
+	"time"
 )
 
 var lineForm = regexp.MustCompile(`^src=\S+ ttl: \d+ last_seen: \d+ oldest_pkt: \d+( \d+,)* \d+$`)
@@ -141,6 +145,70 @@ func TestReadWhileChanging(t *testing.T) {
 	if err != nil || bytes.Count(buf[:n], []byte("\n")) != 1 {
 		t.Errorf("after a flush the open file ends with its line: %q, %v", buf[:n], err)
 	}
+}
+
+// TestReadAmongPackets reads while packets and flushes never stop, and then
+// while the table goes.
+func TestReadAmongPackets(t *testing.T) {
+	const addresses = 200
+	w := filled(t, addresses)
+	set := w.rule(Info{CheckSet: Set})
+	done := make(chan struct{})
+	var working sync.WaitGroup
+	work := func(do func(i int)) {
+		working.Go(func() {
+			for i := 0; ; i++ {
+				select {
+				case <-done:
+					return
+				default:
+					do(i)
+				}
+			}
+		})
+	}
+	for from := range 2 {
+		work(func(i int) {
+			w.clock.Advance(time.Second / testHZ)
+			w.arrives(set, fmt.Sprintf("10.1.0.%d", (2*i+from)%addresses), 64)
+		})
+	}
+	work(func(int) {
+		time.Sleep(50 * time.Microsecond)
+		if err := w.write("t", "/"); err != nil {
+			t.Error(err)
+		}
+	})
+	for range 1000 {
+		for line := range strings.Lines(string(w.read(w.Table("t").Cursor(), 4096))) {
+			if !lineForm.MatchString(strings.TrimSpace(line)) {
+				t.Fatalf("torn line %q", line)
+			}
+			fields := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == ',' || r == '\n' })
+			if lastSeen, stamps := fields[4], fields[7:]; !slices.Contains(stamps, lastSeen) {
+				t.Fatalf("last seen when no stamp says: %q", line)
+			}
+		}
+	}
+	close(done)
+	working.Wait()
+
+	table, c := w.Table("t"), w.Table("t").Cursor()
+	working.Go(func() {
+		buf := make([]byte, 4096)
+		for {
+			if _, err := c.ReadAt(buf, 0); err != nil {
+				if err != syscall.EIO {
+					t.Error(err)
+				}
+				return
+			}
+		}
+	})
+	for table.refs > 0 {
+		w.Destroy(set)
+	}
+	working.Wait()
 }
 
 // BenchmarkDump reads a table of full entries as cat does; the bytes a second

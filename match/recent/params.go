@@ -13,8 +13,8 @@
 // 65536 stamps an entry's newest stamp is never looked for in front of its
 // first.
 //
-// Lock order: Registry.mu, then Table.mu. No lock is held across a call to
-// Registry's Changed or anything else outside this package.
+// Lock order: Registry.mu, then Table.copying, then Table.mu. No lock is held
+// across a call to Registry's Changed or anything else outside this package.
 package recent
 
 import (

@@ -228,9 +228,14 @@ type Table struct {
 	limit uint32 // ip_list_tot
 	refs  uint32 // guarded by Registry.mu
 
-	mu   sync.Mutex
-	attr Attr // guarded by mu
-	dead bool // guarded by mu: the last rule is gone
+	// copying is held by cursors, which copy out of the region without mu, and by
+	// who unmaps what was the region. It comes before mu.
+	copying sync.RWMutex
+
+	mu      sync.Mutex
+	attr    Attr   // guarded by mu
+	dead    bool   // guarded by mu: the last rule is gone
+	changes uint64 // guarded by mu: how often it was taken to change the region
 	region
 }
 
@@ -264,8 +269,9 @@ func (t *Table) widen(wide region) {
 	t.mu.Lock()
 	old := t.region
 	t.region = wide
+	t.changes++
 	t.mu.Unlock()
-	old.release()
+	t.release(old)
 }
 
 func (t *Table) destroy() {
@@ -273,7 +279,16 @@ func (t *Table) destroy() {
 	t.dead = true
 	old := t.region
 	t.region = region{ring: old.ring}
+	t.changes++
 	t.mu.Unlock()
+	t.release(old)
+}
+
+// release gives back memory that was the table's, when nobody copies out of it
+// any more.
+func (t *Table) release(old region) {
+	t.copying.Lock()
+	defer t.copying.Unlock()
 	old.release()
 }
 

@@ -138,6 +138,7 @@ func (r *Rule) Match(b *Batch, now jiffies.Jiffies, family uint8, src, dst *[16]
 	if b.held != t {
 		b.End()
 		t.mu.Lock()
+		t.changes++
 		b.held = t
 	}
 	return r.match(t, now, family, loadAddr(src).and(t.mask), ttl)

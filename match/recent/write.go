@@ -28,7 +28,7 @@ func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 		if err := t.whole(func() { old = t.flush() }); err != nil {
 			return 0, pos, err
 		}
-		old.release()
+		t.release(old)
 		return len(data), pos, nil
 	case '+', '-':
 	default:
@@ -51,6 +51,7 @@ func (t *Table) whole(do func()) error {
 	if t.dead {
 		return errGone
 	}
+	t.changes++
 	do()
 	return nil
 }
