@@ -20,7 +20,9 @@ const (
 // delay pings a queue whose table holds a million addresses: while nobody
 // reads, while somebody reads that table over and over, and while somebody
 // reads a table of the same size in another process. The last shows what a
-// reader costs by needing processors, as any busy process does.
+// reader costs by needing processors, as any busy process does. So does the
+// time in recentfs, of which waiting for a processor to receive on, and the
+// time until whoever pings has one, are no part.
 func delay(b *bench) (err error) {
 	d, err := b.daemon(b.free, rules([]int{queueDelay}, chain(queueDelay, "", "MANY", "ACCEPT")), fmt.Sprintf("ip_list_tot=%d", many))
 	if err != nil {
@@ -36,40 +38,69 @@ func delay(b *bench) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, other.stop()) }()
-	what := fmt.Sprintf(" round trip of a ping while %d addresses are read in a loop", held)
-	longest := b.report.row("packets", "longest"+what, "us", "nobody reads", goal{aboveAtMost, 100})
-	longestOther := b.report.row("packets", "longest"+what, "us", "another process's are read", goal{})
-	usual := b.report.row("packets", "99.9 %"+what, "us", "nobody reads", goal{aboveAtMost, 100})
-	usualOther := b.report.row("packets", "99.9 %"+what, "us", "another process's are read", goal{})
+	t, err := b.trace(d.process)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, t.stop()) }()
+
+	times := []*delayed{
+		{what: "99.9 % time of a packet from recvmmsg to its verdict", of: func(p pinged) []time.Duration { return p.inside }, q: 0.999},
+		{what: "99.9 % time of a ping until the kernel has the answer", of: func(p pinged) []time.Duration { return p.delays }, q: 0.999},
+		{what: "99.9 % round trip of a ping", of: func(p pinged) []time.Duration { return p.trips }, q: 0.999},
+		{what: "longest round trip of a ping", of: func(p pinged) []time.Duration { return p.trips }, q: 1},
+	}
+	for _, w := range times {
+		what := fmt.Sprintf("%s while %d addresses are read in a loop", w.what, held)
+		w.quiet = b.report.row("packets", what, "us", "nobody reads", goal{aboveAtMost, 100})
+		w.apart = b.report.row("packets", what, "us", "another process's are read", goal{})
+	}
 	return b.each(func(int) error {
-		quiet, err := b.ping(queueDelay, delayPings, delayLength)
+		quiet, err := b.tracedPing(t)
 		if err != nil {
 			return err
 		}
-		read, err := b.pingWhileRead(d.table("MANY"))
+		read, err := b.pingWhileRead(t, d.table("MANY"))
 		if err != nil {
 			return err
 		}
-		apart, err := b.pingWhileRead(other.table(many))
+		apart, err := b.pingWhileRead(t, other.table(many))
 		if err != nil {
 			return err
 		}
-		longest.add(quantile(read, 1), quantile(quiet, 1))
-		longestOther.add(quantile(read, 1), quantile(apart, 1))
-		usual.add(quantile(read, 0.999), quantile(quiet, 0.999))
-		usualOther.add(quantile(read, 0.999), quantile(apart, 0.999))
+		for _, w := range times {
+			w.quiet.add(quantile(w.of(read), w.q), quantile(w.of(quiet), w.q))
+			w.apart.add(quantile(w.of(read), w.q), quantile(w.of(apart), w.q))
+		}
 		return nil
 	})
 }
 
-func (b *bench) pingWhileRead(table string) (trips []time.Duration, err error) {
+// delayed is a quantile of one kind of times, and its rows.
+type delayed struct {
+	what         string
+	of           func(pinged) []time.Duration
+	q            float64
+	quiet, apart *row // beside nobody, and another process's reader
+}
+
+func (b *bench) pingWhileRead(t *trace, table string) (p pinged, err error) {
 	cmd := command(b.ctx, "sh", "-c", `echo ready; while cat "$0" > /dev/null; do :; done`, table)
 	reader, err := b.free.serve(cmd)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
 	defer func() { err = errors.Join(err, reader.stop()) }()
-	return b.ping(queueDelay, delayPings, delayLength)
+	return b.tracedPing(t)
+}
+
+func (b *bench) tracedPing(t *trace) (p pinged, err error) {
+	inside, err := t.record(func() (err error) {
+		p, err = b.ping(queueDelay, delayPings, delayLength)
+		return err
+	})
+	p.inside = inside
+	return p, err
 }
 
 // fill floods from a million addresses until the table holds nearly as many,

@@ -192,7 +192,7 @@ func (b *bench) pings() error {
 		if err != nil {
 			return err
 		}
-		trip.add(quantile(ours, 0.5), quantile(c, 0.5))
+		trip.add(quantile(ours.trips, 0.5), quantile(c.trips, 0.5))
 		return nil
 	})
 }
