@@ -54,7 +54,7 @@ func (b *bench) trace(p *process) (t *trace, err error) {
 		{"options/event-fork", "1"},
 		{"events/syscalls/sys_enter_recvmmsg/enable", "1"},
 		{"events/syscalls/sys_exit_recvmmsg/enable", "1"},
-		{"events/syscalls/sys_enter_write/enable", "1"},
+		{"events/syscalls/sys_enter_sendto/enable", "1"},
 	} {
 		if err := t.set(set[0], set[1]); err != nil {
 			return nil, err
@@ -68,7 +68,7 @@ func (t *trace) set(name, value string) error {
 }
 
 // record calls do and returns how long each batch of packets was with the
-// process meanwhile, from the end of recvmmsg(2) to the beginning of write(2)
+// process meanwhile, from the end of recvmmsg(2) to the beginning of sendto(2)
 // on the same descriptor, in ascending order.
 func (t *trace) record(do func() error) ([]time.Duration, error) {
 	err := errors.Join(t.set("trace", ""), t.set("tracing_on", "1"))
@@ -89,7 +89,7 @@ func (t *trace) record(do func() error) ([]time.Duration, error) {
 //
 //	recentfs-123  [001] ..... 11684.307833: sys_recvmmsg(fd: 0xe, mmsg: ...
 //	recentfs-123  [001] ..... 11684.307921: sys_recvmmsg -> 0x1
-//	recentfs-123  [001] ..... 11684.307923: sys_write(fd: 0xe, buf: ...
+//	recentfs-123  [001] ..... 11684.307923: sys_sendto(fd: 0xe, buff: ...
 func decisions(text string) (all []time.Duration, err error) {
 	var socket string
 	var received time.Duration // 0: nothing since the last verdict
@@ -109,7 +109,7 @@ func decisions(text string) (all []time.Duration, err error) {
 		switch {
 		case strings.HasPrefix(call, "recvmmsg -> 0x") && !strings.HasPrefix(call, "recvmmsg -> 0xf"):
 			received = at
-		case received != 0 && socket != "" && strings.HasPrefix(call, "write("+socket+","):
+		case received != 0 && socket != "" && strings.HasPrefix(call, "sendto("+socket+","):
 			all = append(all, at-received)
 			received = 0
 		}
