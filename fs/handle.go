@@ -41,7 +41,13 @@ func (h *handle) at(off int64) int64 {
 	return off
 }
 
-// read fills p from off, as the kernel counts, and returns how much.
+// maxAnswer is how much one read(2) gives at most; a seq_file gives a page at
+// a time. To form it takes some 25 us: whoever reads wakes the thread that does
+// so, which may drive a packet's from its processor for as long.
+const maxAnswer = 16 << 10
+
+// read fills p from off, as the kernel counts, up to maxAnswer, and returns how
+// much.
 func (h *handle) read(p []byte, off int64) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -49,7 +55,7 @@ func (h *handle) read(p []byte, off int64) (int, error) {
 		h.cursor = h.table.Cursor()
 	}
 	pos := h.at(off)
-	n, err := h.cursor.ReadAt(p, pos)
+	n, err := h.cursor.ReadAt(p[:min(len(p), maxAnswer)], pos)
 	if err != nil {
 		return 0, err
 	}
