@@ -30,6 +30,7 @@ var ways = []struct {
 	{"balance", balance},
 	{"delay", delay},
 	{"table", tables},
+	{"flat", flat},
 	{"memory", memory},
 	{"read", reads},
 	{"write", writes},
@@ -41,6 +42,7 @@ var ways = []struct {
 var helpers = map[string]func(args []string) error{
 	"flood":  floodLoop,
 	"table":  tableLoop,
+	"decide": decideLoop,
 	"memory": holdTable,
 	"serve":  serveTables,
 	"write":  writeLoop,
