@@ -22,6 +22,37 @@ func table(t testing.TB, reg *recent.Registry, name string) *recent.Table {
 	return reg.Table(name)
 }
 
+// TestReadGivesLittle reads a table by more than a read gives: packets wait for
+// the processor on which the answer is formed.
+func TestReadGivesLittle(t *testing.T) {
+	const line, entries = len("src=10.0.0.0 ttl: 0 last_seen: 1000 oldest_pkt: 1 1000\n"), 2000
+	p := recent.DefaultParams(recent.Classic)
+	p.ListTot = entries
+	h := &handle{table: table(t, newRegistry(t, p, jiffies.NewManual(1000, 100)), "t")}
+	for i := range entries {
+		if _, _, err := h.table.Write(fmt.Appendf(nil, "+10.0.%d.%d", i/10, i%10), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	buf := make([]byte, maxRead)
+	for pos := int64(0); ; {
+		n, err := h.read(buf, pos)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n < maxAnswer-2*line { // the last
+			if pos+int64(n) < entries*int64(line) {
+				t.Errorf("%d bytes at %d, before the end", n, pos)
+			}
+			return
+		}
+		if n > maxAnswer || buf[n-1] != '\n' {
+			t.Fatalf("%d bytes at %d, up to %q", n, pos, buf[n-1])
+		}
+		pos += int64(n)
+	}
+}
+
 // FuzzHandle does the same to two tables: to one as procfs would, where the
 // position is the module's, to the other through a handle, as the kernel's
 // FUSE would, where the position is the kernel's. Each byte is an operation;
