@@ -2,9 +2,12 @@ package recent
 
 import (
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // TestAgainstList has thousands of changes made to tables of few addresses,
@@ -78,5 +81,71 @@ func (w *world) holds(t *Table, list []string) {
 	}
 	if places != len(list) {
 		w.Fatalf("the index has %d places in use for %v", places, list)
+	}
+}
+
+// TestFlushWithoutMemory flushes a table in whose place no other can be had.
+func TestFlushWithoutMemory(t *testing.T) {
+	w := filled(t, 100)
+	set := w.rule(Info{CheckSet: Set})
+	limit, ring := set.table.limit, set.table.ring
+	set.table.limit, set.table.ring = MaxListTot, 1<<16 // more than there is room for
+	err := w.write("t", "/")
+	set.table.limit, set.table.ring = limit, ring
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.holds(set.table, nil)
+	w.want("t")
+	w.arrives(set, "192.0.2.2", 64)
+	w.arrives(set, "192.0.2.1", 64)
+	w.holds(set.table, []string{"192.0.2.2", "192.0.2.1"})
+}
+
+// TestProbes counts the places of the index that it takes to find an address,
+// for many secrets, among addresses that are more alike than those of chance.
+func TestProbes(t *testing.T) {
+	const limit, secrets = 4096, 300 // the index is half full, for which theory has 1.5
+	for _, c := range []struct {
+		name string
+		addr func(i uint64) addr // of network byte order
+	}{
+		{"IPv4 in a row", func(i uint64) addr { return addr{lo: bits.ReverseBytes64((10<<24 + i) << 32)} }},
+		{"every second IPv4", func(i uint64) addr { return addr{lo: bits.ReverseBytes64((10<<24 + 2*i) << 32)} }},
+		{"IPv4 networks", func(i uint64) addr { return addr{lo: bits.ReverseBytes64((10<<24 + 256*i) << 32)} }},
+		{"IPv6 networks in a row", func(i uint64) addr {
+			return addr{bits.ReverseBytes64(0x20010db8<<32 + i), bits.ReverseBytes64(1)}
+		}},
+		{"hosts of an IPv6 network", func(i uint64) addr {
+			return addr{bits.ReverseBytes64(0x20010db8 << 32), bits.ReverseBytes64(i)}
+		}},
+		{"devices of one maker", func(i uint64) addr {
+			return addr{bits.ReverseBytes64(0x20010db8 << 32), bits.ReverseBytes64(0x021122fffe<<24 + i)}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			random := rand.New(rand.NewPCG(1, 2))
+			table := &Table{limit: limit}
+			for range secrets {
+				if err := table.reserve(limit, 1); err != nil {
+					t.Fatal(err)
+				}
+				table.key = addr{random.Uint64(), random.Uint64()}
+				for i := range uint64(limit) {
+					table.add(c.addr(i), unix.NFPROTO_IPV6, 64, 1)
+				}
+				all, longest := uint32(0), uint32(0)
+				for i, p := range table.index {
+					if p.n != 0 {
+						probes := (uint32(i)-p.hash)&uint32(len(table.index)-1) + 1
+						all, longest = all+probes, max(longest, probes)
+					}
+				}
+				if mean := float64(all) / limit; mean > 1.7 || longest > 80 {
+					t.Errorf("secret %x: an address takes %.2f places, and one %d", table.key, mean, longest)
+				}
+				table.region.release()
+			}
+		})
 	}
 }

@@ -181,8 +181,8 @@ func (p Params) ring(hitCount uint32) uint32 {
 // powerOfTwo is the kernel's roundup_pow_of_two, n being 1 or more.
 func powerOfTwo(n uint32) uint32 { return 1 << bits.Len32(n-1) }
 
-// HashSize, ip_list_hash_size, is the number of a table's hash chains, which
-// follows from ip_list_tot: recent_mt_init.
+// HashSize, ip_list_hash_size, is how many hash chains a table of the module
+// has, which follows from ip_list_tot: recent_mt_init.
 func (p Params) HashSize() uint32 { return 1 << bits.Len32(p.ListTot) }
 
 // maxWrite is where a write is cut: the longest address with its sign and a

@@ -23,12 +23,14 @@ import (
 // ends the free list, and in the index stands for none.
 //
 // The index is open, with linear probing, and at least half of it is empty. So
-// a packet's address mostly costs one place of the index and one slot, which
-// are what the processor waits for in a large table; the kernel's hlist leads
-// it past other entries.
+// to find an address mostly costs one place of the index and one slot, which are
+// what the processor waits for in a large table; the kernel's hlist leads it
+// past other entries. For what it stores, in the slots of the neighbours in the
+// LRU list, it does not wait.
 //
 // Memory that no entry ever used is untouched and costs nothing. Every field
-// is guarded by Table.mu.
+// is guarded by Table.mu; what is in mem is changed under it, and copied by
+// cursors without.
 type region struct {
 	mem     []byte
 	index   []ref
@@ -150,7 +152,10 @@ func (r *region) stamps(n uint32) []jiffies.Jiffies {
 // hash takes jhash's place in recent_entry_hash4 and recent_entry_hash6.
 func (r *region) hash(a addr) uint32 {
 	hi, lo := bits.Mul64(a.lo^r.key.lo, a.hi^r.key.hi)
-	return uint32((hi^lo)>>32) ^ uint32(hi^lo)
+	// With one half fixed, as in IPv4, the products of addresses in a row may be
+	// in a row too, which linear probing does not bear: so they are scattered.
+	x := hi ^ lo
+	return uint32((x ^ x>>32) * 0x9e3779b97f4a7c15 >> 32)
 }
 
 // place is the i-th place of the index, behind whose last comes the first.
@@ -287,6 +292,13 @@ func (r *region) append(n uint32) {
 	head.older = n
 }
 
+// wipe empties the table in place, and gives back the memory.
+func (r *region) wipe() {
+	// It is a mapping of ours: there is nothing that could fail.
+	_ = unix.Madvise(r.mem, unix.MADV_DONTNEED)
+	r.entries, r.used, r.free = 0, 0, 0
+}
+
 // flush empties the table: recent_table_flush. It returns the old memory, for
 // release without the lock: that takes the longer, the larger the table was.
 func (t *Table) flush() (old region) {
@@ -295,12 +307,7 @@ func (t *Table) flush() (old region) {
 	}
 	var empty region
 	if err := empty.reserve(t.limit, t.ring); err != nil {
-		clear(t.index)
-		*t.slot(0) = slot{}
-		for n := uint32(1); n <= t.used; n++ {
-			t.slot(n).family = 0
-		}
-		t.entries, t.used, t.free = 0, 0, 0
+		t.wipe()
 		return old
 	}
 	old, t.region = t.region, empty
