@@ -40,7 +40,7 @@ const (
 	valid = time.Hour
 	// blockSize is the st_blksize of a file, by which stdio and others choose
 	// their buffer: procfs says 1024, but here each read is a round trip.
-	blockSize = maxAnswer
+	blockSize = recent.AnswerSize
 	// maxSize is what truncate(2) allows in procfs: the s_maxbytes that
 	// alloc_super gives a file system which sets none.
 	maxSize = 1<<31 - 1

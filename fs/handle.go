@@ -41,13 +41,7 @@ func (h *handle) at(off int64) int64 {
 	return off
 }
 
-// maxAnswer is how much one read(2) gives at most; a seq_file gives a page at
-// a time. To form it takes some 25 us: whoever reads wakes the thread that does
-// so, which may drive a packet's from its processor for as long.
-const maxAnswer = 16 << 10
-
-// read fills p from off, as the kernel counts, up to maxAnswer, and returns how
-// much.
+// read fills p from off, as the kernel counts, and returns how much.
 func (h *handle) read(p []byte, off int64) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -55,7 +49,7 @@ func (h *handle) read(p []byte, off int64) (int, error) {
 		h.cursor = h.table.Cursor()
 	}
 	pos := h.at(off)
-	n, err := h.cursor.ReadAt(p[:min(len(p), maxAnswer)], pos)
+	n, err := h.cursor.ReadAt(p, pos)
 	if err != nil {
 		return 0, err
 	}

@@ -33,11 +33,16 @@ type scratch struct {
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
+// AnswerSize is what a read gives, or a line more where there is room: 25 us of
+// work. seq_read_iter gives a page. Whoever reads wakes the thread that answers,
+// which may drive a packet's from its processor for as long.
+const AnswerSize = 16 << 10
+
 const (
 	// pageSize is the room for whole lines that seq_read_iter starts with.
 	pageSize = 4096
-	// At a time a cursor copies at most copyBytes of slots and looks at no more
-	// than scanSlots: a few microseconds.
+	// At a time a cursor copies copyBytes of slots, or the one that is larger,
+	// and looks at no more than scanSlots: mostly a few microseconds.
 	copyBytes = 8 << 10
 	scanSlots = 256
 	// copyTries is how often it tries so without the table's lock. With a flood
@@ -50,7 +55,8 @@ func (t *Table) Cursor() *Cursor { return &Cursor{t: t, next: 1} }
 
 // ReadAt fills p from position pos of the lines and returns the number of
 // bytes, 0 at the end. It fills p as seq_read_iter does: with whole lines
-// where p holds a page or more, else up to the brim. A position other than
+// where p holds a page or more, else up to the brim. It forms no more lines
+// than it takes for AnswerSize. A position other than
 // where the last read ended, or 0, forms the lines anew from the first
 // (traverse). The only error is EIO, once the table is gone.
 func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
@@ -72,8 +78,8 @@ func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 		c.pos += int64(skip)
 		w.text = append(w.text[:0], w.text[skip:]...)
 	}
-	for len(w.text) < len(p) {
-		more, err := c.form(w, len(p)-len(w.text))
+	for enough := min(len(p), AnswerSize); len(w.text) < enough; {
+		more, err := c.form(w, enough-len(w.text))
 		if err != nil {
 			return 0, err
 		}
@@ -116,7 +122,7 @@ func (c *Cursor) form(w *scratch, want int) (bool, error) {
 // slots, and returns the table's ring size. It is not done while neither an
 // entry nor the end of the table was met.
 //
-// It copies without the table's lock, and once more if the table was changed
+// It copies without the table's lock, and again if the table was changed
 // meanwhile, as a reader of a seqcount_t does in the kernel. A packet that meets
 // the lock taken waits for far longer than a copy takes: its thread has to sleep
 // and to be woken, and may have driven the reader's off the processor.

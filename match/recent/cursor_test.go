@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 var lineForm = regexp.MustCompile(`^src=\S+ ttl: \d+ last_seen: \d+ oldest_pkt: \d+( \d+,)* \d+$`)
@@ -147,56 +149,83 @@ func TestReadWhileChanging(t *testing.T) {
 	}
 }
 
-// TestReadAmongPackets reads while packets and flushes never stop, and then
-// while the table goes.
-func TestReadAmongPackets(t *testing.T) {
-	const addresses = 200
-	w := filled(t, addresses)
-	set := w.rule(Info{CheckSet: Set})
-	done := make(chan struct{})
-	var working sync.WaitGroup
-	work := func(do func(i int)) {
-		working.Go(func() {
-			for i := 0; ; i++ {
-				select {
-				case <-done:
-					return
-				default:
-					do(i)
+// TestReadAmongChanges reads a table in which each address in turn is seen at
+// the next tick, as fast as that goes. All of it fits into one read, which shows
+// the table as it was at one moment: addresses that were seen one tick apart.
+func TestReadAmongChanges(t *testing.T) {
+	const addresses, reads = 20, 2000
+	for _, c := range []struct {
+		name string
+		seen func(w *world, set *Rule, a *[16]byte)
+	}{
+		{"packets", func(w *world, set *Rule, a *[16]byte) {
+			once(set, w.clock.Now(), unix.NFPROTO_IPV4, a, a, 64, false)
+		}},
+		{"writes", func(w *world, set *Rule, a *[16]byte) {
+			if _, _, err := set.table.Write(appendAddr4([]byte{'+'}, a[:4]), 0); err != nil {
+				w.Error(err)
+			}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, nil, Classic)
+			set := w.rule(Info{CheckSet: Set})
+			next := func(i int) {
+				w.clock.Advance(time.Second / testHZ)
+				c.seen(w, set, &[16]byte{192, 0, 2, byte(i % addresses)})
+			}
+			for i := range addresses {
+				next(i)
+			}
+			done := make(chan struct{})
+			var working sync.WaitGroup
+			working.Go(func() {
+				for i := 0; ; i++ {
+					select {
+					case <-done:
+						return
+					default:
+						next(i)
+					}
+				}
+			})
+			defer working.Wait()
+			defer close(done)
+			buf := make([]byte, AnswerSize)
+			for range reads {
+				n, err := w.Table("t").Cursor().ReadAt(buf, 0)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var seen []int
+				for line := range strings.Lines(string(buf[:n])) {
+					tick, err := strconv.Atoi(strings.Fields(line)[4])
+					if err != nil || !lineForm.MatchString(strings.TrimSpace(line)) {
+						t.Fatalf("torn line %q", line)
+					}
+					seen = append(seen, tick)
+				}
+				if len(seen) != addresses || slices.Max(seen)-slices.Min(seen) != addresses-1 {
+					t.Fatalf("addresses were last seen at %d, which is not one moment's view", seen)
 				}
 			}
 		})
 	}
-	for from := range 2 {
-		work(func(i int) {
-			w.clock.Advance(time.Second / testHZ)
-			w.arrives(set, fmt.Sprintf("10.1.0.%d", (2*i+from)%addresses), 64)
-		})
-	}
-	work(func(int) {
-		time.Sleep(50 * time.Microsecond)
-		if err := w.write("t", "/"); err != nil {
-			t.Error(err)
-		}
-	})
-	for range 1000 {
-		for line := range strings.Lines(string(w.read(w.Table("t").Cursor(), 4096))) {
-			if !lineForm.MatchString(strings.TrimSpace(line)) {
-				t.Fatalf("torn line %q", line)
-			}
-			fields := strings.FieldsFunc(line, func(r rune) bool { return r == ' ' || r == ',' || r == '\n' })
-			if lastSeen, stamps := fields[4], fields[7:]; !slices.Contains(stamps, lastSeen) {
-				t.Fatalf("last seen when no stamp says: %q", line)
-			}
-		}
-	}
-	close(done)
-	working.Wait()
+}
 
+// TestReadWhileTheTableGoes reads over and over what is gone then.
+func TestReadWhileTheTableGoes(t *testing.T) {
+	w := filled(t, 200)
+	set := w.rule(Info{CheckSet: Set})
 	table, c := w.Table("t"), w.Table("t").Cursor()
-	working.Go(func() {
+	begun := make(chan struct{})
+	var reading sync.WaitGroup
+	reading.Go(func() {
 		buf := make([]byte, 4096)
-		for {
+		for i := 0; ; i++ {
+			if i == 100 {
+				close(begun)
+			}
 			if _, err := c.ReadAt(buf, 0); err != nil {
 				if err != syscall.EIO {
 					t.Error(err)
@@ -205,10 +234,11 @@ func TestReadAmongPackets(t *testing.T) {
 			}
 		}
 	})
+	<-begun
 	for table.refs > 0 {
 		w.Destroy(set)
 	}
-	working.Wait()
+	reading.Wait()
 }
 
 // BenchmarkDump reads a table of full entries as cat does; the bytes a second
