@@ -9,7 +9,6 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"recentfs/fs"
-	"recentfs/match/recent"
 	"recentfs/namespaces"
 )
 
@@ -122,7 +121,7 @@ func (s *server) add(found namespaces.Found) (err error) {
 			ns.Close()
 		}
 	}()
-	reg, err := recent.NewRegistry(s.currentParams(), s.clock)
+	reg, err := s.newRegistry()
 	if err != nil {
 		return err
 	}

@@ -20,7 +20,7 @@ import (
 // server is a running recentfs: an instance for each network namespace, the
 // mounts that show their tables and the module, and the control socket.
 //
-// Lock order: reloading, mu, instance.deciding; reloading, mu, owning.
+// Lock order: reloading, mu, instance.deciding.
 type server struct {
 	config    *config
 	clock     jiffies.Clock
@@ -37,12 +37,11 @@ type server struct {
 	// the last one to begin is the one that stays.
 	reloading sync.Mutex
 
-	// managed are the instances once more, for those who must not wait for a
-	// reload: who follows a link, or reads or writes a parameter.
-	managed sync.Map // a *instance by its namespaces.ID
+	// managed is the name of each namespace that has an instance, by ID, for
+	// those who follow a link: they wait for no reload.
+	managed sync.Map
 
-	owning sync.Mutex
-	params recent.Params // UID and GID are guarded by owning, the others stay
+	owner *recent.Owner // of new tables, whatever their namespace
 
 	mu        sync.Mutex
 	files     map[string]*ruleset.File    // guarded by mu: the rules at work, by their file's name
@@ -61,7 +60,7 @@ const maxExtraProcs = 16
 func startServer(c *config, clock jiffies.Clock, files map[string]*ruleset.File) (s *server, err error) {
 	s = &server{
 		config: c, clock: clock, procs: runtime.GOMAXPROCS(0), ended: make(chan error, 1),
-		params: c.params, files: files,
+		owner: recent.NewOwner(c.params), files: files,
 		instances: make(map[namespaces.ID]*instance), refused: make(map[namespaces.ID]string),
 	}
 	if err := s.start(); err != nil {
@@ -126,7 +125,7 @@ func (s *server) startOne() error {
 	if err != nil {
 		return err
 	}
-	reg, err := recent.NewRegistry(s.config.params, s.clock)
+	reg, err := s.newRegistry()
 	if err != nil {
 		return err
 	}
@@ -136,6 +135,15 @@ func (s *server) startOne() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.launch(own, s.newInstance("", nil, reg))
+}
+
+// newRegistry is that of a network namespace: recent_net_init.
+func (s *server) newRegistry() (*recent.Registry, error) {
+	reg, err := recent.NewRegistry(s.config.params, s.clock)
+	if err == nil {
+		reg.Owner = s.owner
+	}
+	return reg, err
 }
 
 // newInstance is one without rules and queues.
@@ -154,10 +162,7 @@ func (s *server) launch(id namespaces.ID, i *instance) error {
 	}
 	c.commit()
 	s.instances[id] = i
-	s.managed.Store(id, i)
-	s.owning.Lock()
-	i.reg.SetOwner(s.params.UID, s.params.GID) // which may be new since it was made
-	s.owning.Unlock()
+	s.managed.Store(id, i.name)
 	s.setProcs()
 	return nil
 }

@@ -41,31 +41,25 @@ func (s *server) nameOf(pid uint32) (string, bool) {
 	if err != nil {
 		return "", false
 	}
-	i, ok := s.managed.Load(id)
+	name, ok := s.managed.Load(id)
 	if !ok {
 		return "", false
 	}
-	return i.(*instance).name, true
+	return name.(string), true
 }
 
 // currentParams are the module's parameters.
 func (s *server) currentParams() recent.Params {
-	s.owning.Lock()
-	defer s.owning.Unlock()
-	return s.params
+	p := s.config.params
+	p.UID, p.GID = s.owner.UID.Load(), s.owner.GID.Load()
+	return p
 }
 
 // setOwner changes the parameter by which new tables are owned.
 func (s *server) setOwner(parameter string, id uint32) {
-	s.owning.Lock()
-	defer s.owning.Unlock()
 	if parameter == "ip_list_uid" {
-		s.params.UID = id
+		s.owner.UID.Store(id)
 	} else {
-		s.params.GID = id
+		s.owner.GID.Store(id)
 	}
-	s.managed.Range(func(_, i any) bool {
-		i.(*instance).reg.SetOwner(s.params.UID, s.params.GID)
-		return true
-	})
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"recentfs/match/jiffies"
 )
@@ -17,11 +18,25 @@ type Registry struct {
 	// Changed, where set, is called with the name of each table that came or
 	// went, after the fact and without locks. It is set before the first rule.
 	Changed func(name string)
+	// Owner is the registry's own, or that of several: it is set before the
+	// first rule.
+	Owner *Owner
 
-	mu       sync.Mutex
-	uid, gid uint32            // guarded by mu: of new tables' files
-	tables   map[string]*Table // guarded by mu
-	lastID   uint64            // guarded by mu
+	mu     sync.Mutex
+	tables map[string]*Table // guarded by mu
+	lastID uint64            // guarded by mu
+}
+
+// Owner is ip_list_uid and ip_list_gid, which own the files of tables that are
+// made from now on. The module has one for all network namespaces.
+type Owner struct{ UID, GID atomic.Uint32 }
+
+// NewOwner returns the owner that the parameters start with.
+func NewOwner(p Params) *Owner {
+	o := new(Owner)
+	o.UID.Store(p.UID)
+	o.GID.Store(p.GID)
+	return o
 }
 
 // NewRegistry returns a registry without tables, or an error for parameters
@@ -30,15 +45,7 @@ func NewRegistry(p Params, clock jiffies.Clock) (*Registry, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	return &Registry{params: p, clock: clock, uid: p.UID, gid: p.GID, tables: make(map[string]*Table)}, nil
-}
-
-// SetOwner changes ip_list_uid and ip_list_gid, which own the files of tables
-// that are made from now on.
-func (r *Registry) SetOwner(uid, gid uint32) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.uid, r.gid = uid, gid
+	return &Registry{params: p, clock: clock, Owner: NewOwner(p), tables: make(map[string]*Table)}, nil
 }
 
 // Clock is the clock that stamps come from.
@@ -228,8 +235,8 @@ type Table struct {
 	limit uint32 // ip_list_tot
 	refs  uint32 // guarded by Registry.mu
 
-	// copying is held by cursors, which copy out of the region without mu, and by
-	// who unmaps what was the region. It comes before mu.
+	// copying is held by cursors while they copy out of the region without mu.
+	// Who unmaps what was the region waits for them. It comes before mu.
 	copying sync.RWMutex
 
 	mu      sync.Mutex
@@ -246,11 +253,12 @@ const nobody = 1<<32 - 1
 // an address. r.mu is held.
 func newTable(r *Registry, info *Info, ring uint32) (*Table, error) {
 	p := r.params
-	if p.Compat == Modern && (r.uid == nobody || r.gid == nobody) {
-		return nil, invalid("ip_list_uid=%d, ip_list_gid=%d: %d is nobody's", r.uid, r.gid, uint32(nobody))
+	uid, gid := r.Owner.UID.Load(), r.Owner.GID.Load()
+	if p.Compat == Modern && (uid == nobody || gid == nobody) {
+		return nil, invalid("ip_list_uid=%d, ip_list_gid=%d: %d is nobody's", uid, gid, uint32(nobody))
 	}
 	t := &Table{name: info.Name, reg: r, mask: loadAddr(&info.Mask), limit: p.ListTot}
-	t.attr = Attr{Perms: p.Perms, UID: r.uid, GID: r.gid}
+	t.attr = Attr{Perms: p.Perms, UID: uid, GID: gid}
 	if t.attr.Perms == 0 {
 		t.attr.Perms = 0o444
 	}
@@ -284,11 +292,14 @@ func (t *Table) destroy() {
 	t.release(old)
 }
 
-// release gives back memory that was the table's, when nobody copies out of it
-// any more.
+// release gives back memory that was the table's, once nobody copies out of it
+// any more: who begins to copy now does so out of other memory.
 func (t *Table) release(old region) {
+	if old.mem == nil {
+		return
+	}
 	t.copying.Lock()
-	defer t.copying.Unlock()
+	t.copying.Unlock() //lint:ignore SA2001 it is a wait, and unmapping takes long
 	old.release()
 }
 
