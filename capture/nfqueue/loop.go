@@ -106,8 +106,8 @@ func (q *Queue) work(decide func([]capture.Packet)) error {
 	return nil
 }
 
-// gather lets the packets of a flood gather while the loop keeps up with it.
-// Else it would take them in twos, and spend most of its time on the two system
+// gather lets the packets of a flood, or of a burst, gather while the loop keeps
+// up with it. Else it would take them in twos, and spend most of its time on the two system
 // calls that these cost. Where it does not keep up, batches are full.
 //
 // The verdicts wait too, so that the kernel's queue is not emptied each time:
@@ -208,7 +208,8 @@ func send(fd int, b []byte, write func(fd int, b []byte) (int, error)) bool {
 
 // writeVerdicts is unix.Write without a word to Go's scheduler, which would
 // wake threads to use the processor meanwhile. It is in use: unlike other
-// messages, the kernel carries verdicts out without a sleep (NFNL_CB_RCU).
+// messages, the kernel carries verdicts out without a sleep (NFNL_CB_RCU),
+// except to find memory for the message. The garbage collector waits for it.
 func writeVerdicts(fd int, b []byte) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0, 0, 0)
 	if errno != 0 {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -82,6 +83,9 @@ func (t *trace) record(do func() error) ([]time.Duration, error) {
 	if err != nil {
 		return nil, err
 	}
+	if bytes.Contains(text, []byte(" [LOST ")) {
+		return nil, errors.New("tracefs: events were lost: the buffer is too small")
+	}
 	return decisions(string(text))
 }
 
@@ -107,7 +111,7 @@ func decisions(text string) (all []time.Duration, err error) {
 			socket, _, _ = strings.Cut(from, ",")
 		}
 		switch {
-		case strings.HasPrefix(call, "recvmmsg -> 0x") && !strings.HasPrefix(call, "recvmmsg -> 0xf"):
+		case strings.HasPrefix(call, "recvmmsg -> 0x") && !strings.HasPrefix(call, "recvmmsg -> 0xffff"): // an error
 			received = at
 		case received != 0 && socket != "" && strings.HasPrefix(call, "sendto("+socket+","):
 			all = append(all, at-received)
