@@ -39,8 +39,9 @@ const (
 	// forever: changed tells the kernel what is no longer so.
 	valid = time.Hour
 	// blockSize is the st_blksize of a file, by which stdio and others choose
-	// their buffer: procfs says 1024, but here each read is a round trip.
-	blockSize = recent.AnswerSize
+	// their buffer: procfs says 1024, but here each read is a round trip. It is
+	// the power of two that has room for recent.AnswerSize.
+	blockSize = 32 << 10
 	// maxSize is what truncate(2) allows in procfs: the s_maxbytes that
 	// alloc_super gives a file system which sets none.
 	maxSize = 1<<31 - 1

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"recentfs/match/jiffies"
 )
 
 var lineForm = regexp.MustCompile(`^src=\S+ ttl: \d+ last_seen: \d+ oldest_pkt: \d+( \d+,)* \d+$`)
@@ -241,6 +243,28 @@ func TestReadWhileTheTableGoes(t *testing.T) {
 	reading.Wait()
 }
 
+func TestAppendStamps(t *testing.T) {
+	for _, stamps := range [][]jiffies.Jiffies{
+		{},
+		{0},
+		{9, 10, 9999, 10000, 10001, 9999, 0},
+		{4294900005, 4294900050, 4294900500, 4294905000, 4294909999, 4294910000, 4294900005},
+		{1<<64 - 1, 1<<64 - 2, 0, 1<<64 - 10000},
+		{12345678, 2345678, 12345679},
+	} {
+		var text string
+		for i, stamp := range stamps {
+			if i > 0 {
+				text += ","
+			}
+			text += " " + strconv.FormatUint(uint64(stamp), 10)
+		}
+		if got := appendStamps([]byte("oldest_pkt: 1"), stamps); string(got) != "oldest_pkt: 1"+text {
+			t.Errorf("%d: %q", stamps, got)
+		}
+	}
+}
+
 // BenchmarkDump reads a table of full entries as cat does; the bytes a second
 // stay the same for any size.
 func BenchmarkDump(b *testing.B) {
@@ -249,9 +273,11 @@ func BenchmarkDump(b *testing.B) {
 			p := DefaultParams(Classic)
 			p.ListTot = uint32(hosts)
 			w := newWorld(b, func(q *Params) { *q = p }, Classic)
+			w.clock.Advance(1 << 32 / testHZ * time.Second) // to stamps of ten digits, as a machine has
 			set := w.rule(Info{CheckSet: Set})
 			for i := range hosts {
 				for range 20 {
+					w.clock.Advance(time.Second / testHZ)
 					w.arrives(set, fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), 64)
 				}
 			}
