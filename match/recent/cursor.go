@@ -158,8 +158,7 @@ func (r *region) copySome(w *scratch, next uint32, want int) (uint32, bool) {
 		if s.family == 0 {
 			continue
 		}
-		at := r.slots + uintptr(next)*r.stride
-		w.raw = append(w.raw, r.mem[at:at+slotHead+uintptr(s.inUse(r.ring))*8]...)
+		w.raw = append(w.raw, unsafe.Slice((*byte)(unsafe.Pointer(s)), slotHead+uintptr(s.inUse(r.ring))*8)...)
 		want -= longestLine(int(s.nstamps))
 		if want <= 0 || len(w.raw) >= copyBytes {
 			return next + 1, true

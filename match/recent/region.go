@@ -34,9 +34,9 @@ import (
 type region struct {
 	mem     []byte
 	index   []ref
-	slots   uintptr // offset of slot 0 in mem
-	stride  uintptr // bytes from one slot to the next
-	ring    uint32  // stamps kept per address
+	slots   unsafe.Pointer // slot 0, in mem
+	stride  uintptr        // bytes from one slot to the next
+	ring    uint32         // stamps kept per address
 	entries uint32
 	used    uint32 // entries 1 to used have been in use at some time
 	free    uint32 // first of the free list
@@ -118,7 +118,7 @@ func (r *region) reserve(limit, ring uint32) error {
 	*r = region{
 		mem:    mem,
 		index:  unsafe.Slice((*ref)(unsafe.Pointer(&mem[0])), places),
-		slots:  uintptr(slots),
+		slots:  unsafe.Pointer(&mem[slots]),
 		stride: uintptr(stride),
 		ring:   ring,
 		key:    loadAddr(&key),
@@ -136,17 +136,17 @@ func (r *region) release() {
 }
 
 func (r *region) slot(n uint32) *slot {
-	return (*slot)(unsafe.Pointer(&r.mem[r.slots+uintptr(n)*r.stride]))
+	return (*slot)(unsafe.Add(r.slots, uintptr(n)*r.stride))
 }
 
 // stampAt is the i-th place of slot n's ring, i being less than ring.
 func (r *region) stampAt(n, i uint32) *jiffies.Jiffies {
-	return (*jiffies.Jiffies)(unsafe.Pointer(&r.mem[r.slots+uintptr(n)*r.stride+slotHead+uintptr(i)*8]))
+	return (*jiffies.Jiffies)(unsafe.Add(r.slots, uintptr(n)*r.stride+slotHead+uintptr(i)*8))
 }
 
 // stamps are the stamps of slot n in the order of the ring.
 func (r *region) stamps(n uint32) []jiffies.Jiffies {
-	return unsafe.Slice(r.stampAt(n, 0), r.slot(n).nstamps)
+	return (*[1 << 16]jiffies.Jiffies)(unsafe.Pointer(r.stampAt(n, 0)))[:r.slot(n).nstamps]
 }
 
 // hash takes jhash's place in recent_entry_hash4 and recent_entry_hash6.
