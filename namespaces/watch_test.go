@@ -107,6 +107,39 @@ func TestWatchRounds(t *testing.T) {
 	}
 }
 
+// TestWatchRests changes the mounts all the time beside somebody who takes long
+// to look: he is not called again at once.
+func TestWatchRests(t *testing.T) {
+	const look, rounds = 5 * time.Millisecond, 10
+	ns := newNamespace(t)
+	calls := make(chan time.Time, 1000)
+	stop, err := selected(t, "all").Watch(func() {
+		start := time.Now()
+		for time.Since(start) < look {
+			runtime.Gosched()
+		}
+		calls <- start
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stop()
+	var last time.Time
+	for n := 0; n < rounds; {
+		bind(t, ns, named("busy"))
+		unbind(t, named("busy"))
+		select {
+		case at := <-calls:
+			if apart := at.Sub(last); apart < look*(1+restFactor) {
+				t.Errorf("call %d is %v after the one before", n, apart)
+			}
+			last = at
+			n++
+		default:
+		}
+	}
+}
+
 // TestWatchStop stops watches, at rest and while there is something to tell.
 func TestWatchStop(t *testing.T) {
 	ns := newNamespace(t)

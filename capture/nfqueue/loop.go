@@ -107,8 +107,8 @@ func (q *Queue) work(decide func([]capture.Packet)) error {
 }
 
 // gather lets the packets of a flood, or of a burst, gather while the loop keeps
-// up with it. Else it would take them in twos, and spend most of its time on the two system
-// calls that these cost. Where it does not keep up, batches are full.
+// up with it. Else it would take them in twos, and spend most of its time on the
+// two system calls that these cost. Where it does not keep up, batches are full.
 //
 // The verdicts wait too, so that the kernel's queue is not emptied each time:
 // its hash table would shrink and grow with it (rhashtable), which slows down

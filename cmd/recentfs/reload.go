@@ -51,11 +51,12 @@ func (s *server) swap(files map[string]*ruleset.File) error {
 		c.commit()
 	}
 	s.files = files
-	if s.selection != nil {
-		clear(s.refused) // the new rules may be to their liking
-		s.update(false)
+	if s.selection == nil {
+		s.setProcs()
+		return nil
 	}
-	s.setProcs()
+	clear(s.refused) // the new rules may be to their liking
+	s.update(false)
 	return nil
 }
 

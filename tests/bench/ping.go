@@ -60,12 +60,15 @@ func pingLoop(ctx context.Context, fd, most int, length time.Duration) (p pinged
 			return p, fmt.Errorf("ping: %w", err)
 		}
 		for {
-			n, _, _, _, err := unix.Recvmsg(fd, reply[:], control, 0)
+			n, stamped, _, _, err := unix.Recvmsg(fd, reply[:], control, 0)
 			if errors.Is(err, unix.EINTR) {
 				continue
 			}
 			if err != nil {
 				return p, fmt.Errorf("no answer to a ping: %w", err)
+			}
+			if stamped < unix.CmsgLen(int(unsafe.Sizeof(unix.Timespec{}))) {
+				return p, errors.New("an answer to a ping has no time of arrival: SO_TIMESTAMPNS")
 			}
 			// Behind an IPv4 header without options: an answer to this one?
 			if n >= 28 && reply[20] == 0 && [4]byte(reply[24:]) == [4]byte(request[4:]) {

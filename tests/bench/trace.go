@@ -19,29 +19,33 @@ import (
 type trace struct{ mount, dir string }
 
 // traceBuffer, in KB a processor, holds the events of delayLength.
-const traceBuffer = "32768"
+const traceBuffer = "16384"
 
 // trace begins to watch a process; record records.
-func (b *bench) trace(p *process) (t *trace, err error) {
-	t = &trace{mount: filepath.Join(b.dir, "tracing")}
+func (b *bench) trace(p *process) (*trace, error) {
+	t := &trace{mount: filepath.Join(b.dir, "tracing")}
 	if err := os.Mkdir(t.mount, 0o755); err != nil {
 		return nil, err
 	}
 	if err := unix.Mount("tracefs", t.mount, "tracefs", 0, ""); err != nil {
 		return nil, fmt.Errorf("mount tracefs: %w", err)
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, t.stop())
-		}
-	}()
-	t.dir = filepath.Join(t.mount, "instances", fmt.Sprintf("recentfs-bench-%d", os.Getpid()))
-	if err := os.Mkdir(t.dir, 0o755); err != nil {
-		return nil, err
+	if err := t.begin(p.cmd.Process.Pid); err != nil {
+		return nil, errors.Join(err, t.stop())
 	}
-	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", p.cmd.Process.Pid))
+	return t, nil
+}
+
+// begin makes the instance, which records nothing yet.
+func (t *trace) begin(pid int) error {
+	dir := filepath.Join(t.mount, "instances", fmt.Sprintf("recentfs-bench-%d", os.Getpid()))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return err
+	}
+	t.dir = dir
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
 	if err != nil {
-		return nil, err
+		return err
 	}
 	var threads []string
 	for _, task := range tasks {
@@ -58,10 +62,10 @@ func (b *bench) trace(p *process) (t *trace, err error) {
 		{"events/syscalls/sys_enter_sendto/enable", "1"},
 	} {
 		if err := t.set(set[0], set[1]); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return t, nil
+	return nil
 }
 
 func (t *trace) set(name, value string) error {
