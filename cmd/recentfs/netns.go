@@ -106,7 +106,7 @@ func (s *server) update(again bool) {
 func (s *server) refuse(found namespaces.Found, err error) {
 	if why := err.Error(); s.refused[found.ID] != why {
 		s.refused[found.ID] = why
-		logrus.Errorf("%s; it is without tables for now: recentfs tries again every %v", why, watchEvery)
+		logrus.Errorf("%s; the namespace has no tables for now: recentfs tries again every %v", why, watchEvery)
 	}
 }
 
