@@ -37,12 +37,18 @@ const (
 	SelfName = "self"
 )
 
-func newDirectory(number uint64, name string, reg *recent.Registry) *directory {
+func newDirectory(number uint64, name string) *directory {
 	return &directory{
-		number: number, name: name, reg: reg,
+		number: number, name: name,
 		attr:  recent.Attr{Perms: 0o555},
 		files: make(map[uint64]*recent.Table),
 	}
+}
+
+// fill gives the directory a new registry, whose tables it shows from now on.
+func (d *directory) fill(fs *filesystem, module *recent.Module) *recent.Registry {
+	d.reg = module.NewRegistry(func(e recent.Event) { fs.changed(d, e) })
+	return d.reg
 }
 
 // node is the directory's own node.
@@ -79,19 +85,18 @@ func (fs *filesystem) file(node uint64) *recent.Table {
 	return nil
 }
 
-// addDirectory makes a folder in ns for a registry. It returns false where the
+// addDirectory makes a folder in ns for a new registry, which is nil where the
 // name is taken.
-func (fs *filesystem) addDirectory(name string, reg *recent.Registry) bool {
+func (fs *filesystem) addDirectory(name string, module *recent.Module) *recent.Registry {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	if fs.named[name] != nil {
-		return false
+		return nil
 	}
 	fs.lastDir++
-	d := newDirectory(fs.lastDir, name, reg)
+	d := newDirectory(fs.lastDir, name)
 	fs.dirs[d.number], fs.named[name] = d, d
-	reg.Changed = func(table string) { fs.changed(d, table) }
-	return true
+	return d.fill(fs, module)
 }
 
 // removeDirectory removes a folder of ns. The kernel is told to distrust what

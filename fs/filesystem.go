@@ -49,27 +49,26 @@ const (
 	dirBlockSize = 1024
 )
 
-// newFilesystem shows the tables of a registry in its root.
-func newFilesystem(reg *recent.Registry) *filesystem {
-	fs := newTree(reg)
-	reg.Changed = func(table string) { fs.changed(fs.dirs[rootNumber], table) }
-	return fs
+// newFilesystem shows the tables of a new registry in its root.
+func newFilesystem(module *recent.Module) (*filesystem, *recent.Registry) {
+	fs := newTree()
+	return fs, fs.dirs[rootNumber].fill(fs, module)
 }
 
 // newNamespaces shows folders of tables, none as yet, below ns. self names the
 // target of the link self for a process.
 func newNamespaces(self func(pid uint32) string) *filesystem {
-	fs := newTree(nil)
+	fs := newTree()
 	fs.self = self
-	fs.dirs[nsNumber] = newDirectory(nsNumber, nsName, nil)
+	fs.dirs[nsNumber] = newDirectory(nsNumber, nsName)
 	return fs
 }
 
 // newTree has a root and nothing else.
-func newTree(reg *recent.Registry) *filesystem {
+func newTree() *filesystem {
 	fs := &filesystem{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
-		dirs:          map[uint64]*directory{rootNumber: newDirectory(rootNumber, "", reg)},
+		dirs:          map[uint64]*directory{rootNumber: newDirectory(rootNumber, "")},
 		named:         make(map[string]*directory),
 		lastDir:       nsNumber,
 		handles:       make(map[uint64]*handle),
@@ -84,7 +83,7 @@ func newTree(reg *recent.Registry) *filesystem {
 // request.
 func (fs *filesystem) Init(server *fuse.Server) { fs.server = server }
 
-// changed is the Changed of a directory's registry. A table that came needs nothing, since
+// changed hears the events of a directory's registry. A table that came needs nothing, since
 // the kernel does not remember names that were not there. Of one that went,
 // the kernel is told to distrust the attributes that it keeps, and whatever it
 // then asks about the node gets ESTALE, upon which it looks the name up again
@@ -94,8 +93,8 @@ func (fs *filesystem) Init(server *fuse.Server) { fs.server = server }
 // (FUSE_NOTIFY_INVAL_ENTRY), but it takes the directory's lock, and whoever
 // lists the directory into memory that does not answer holds that lock for as
 // long as he likes, with us waiting beyond the reach of any signal.
-func (fs *filesystem) changed(d *directory, name string) {
-	for _, node := range fs.drop(d, name) {
+func (fs *filesystem) changed(d *directory, e recent.Event) {
+	for _, node := range fs.drop(d, e.Table.Name()) {
 		fs.distrust(node)
 	}
 }
@@ -105,15 +104,13 @@ func (fs *filesystem) changed(d *directory, name string) {
 // there is nothing to distrust.
 func (fs *filesystem) distrust(node uint64) { fs.server.InodeNotify(node, -1, 0) }
 
-// drop takes tables of that name which are no longer the registry's out of the
-// directory's files and returns their nodes.
+// drop takes tables of that name which are gone out of the directory's files and returns their nodes.
 func (fs *filesystem) drop(d *directory, name string) []uint64 {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	var gone []uint64
-	now := d.reg.Table(name)
 	for node, t := range d.files {
-		if t.Name() == name && t != now {
+		if t.Name() == name && t.Gone() {
 			delete(d.files, node)
 			gone = append(gone, node)
 		}

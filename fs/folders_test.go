@@ -42,9 +42,7 @@ func TestRemove(t *testing.T) {
 	m := mountNamespaces(t, func(uint32) string { return "ns/red" })
 	addFolder(t, m, "blue")
 	h := newFolder(t, m, "red")
-	if err := m.Add("red", h.reg); err != nil {
-		t.Fatal(err)
-	}
+	h.add(t, "red")
 	rule := h.rule(t, "ssh")
 	write(t, h.path("ssh"), "+192.0.2.1")
 	file, err := os.OpenFile(h.path("ssh"), os.O_RDWR, 0)
@@ -119,9 +117,7 @@ func TestFolderComesAndGoes(t *testing.T) {
 		if err := unix.Stat(h.dir, &st); !errors.Is(err, unix.ENOENT) {
 			t.Fatalf("round %d: stat before it: %v", i, err)
 		}
-		if err := m.Add("red", h.reg); err != nil {
-			t.Fatal(err)
-		}
+		h.add(t, "red")
 		rule := h.rule(t, "ssh")
 		write(t, h.path("ssh"), "+192.0.2.1")
 		if got := content(t, h.path("ssh")); got != "192.0.2.1" {
@@ -261,8 +257,10 @@ func TestFoldersTogether(t *testing.T) {
 			var st unix.Stat_t
 			for i := range 150 {
 				h := newFolder(t, m, name)
-				if err := m.Add(name, h.reg); err != nil {
+				var err error
+				if h.reg, err = m.Add(name, emptyModule(t)); err != nil {
 					t.Error(err)
+					return
 				}
 				rule := h.rule(t, "ssh")
 				if err := unix.Stat(h.path("ssh"), &st); err != nil {

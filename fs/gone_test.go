@@ -9,9 +9,6 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
-
-	"recentfs/match/jiffies"
-	"recentfs/match/recent"
 )
 
 func TestTableComesAndGoes(t *testing.T) {
@@ -145,14 +142,15 @@ func TestLateAnswer(t *testing.T) {
 	needRoot(t)
 	for _, op := range []string{"lookup", "getattr", "setattr"} {
 		t.Run(op, func(t *testing.T) {
-			reg := newRegistry(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100))
+			files, reg := newFilesystem(emptyModule(t))
+			files.Init(&fuse.Server{}) // a table may come before it is mounted
 			h := &house{reg: reg, dir: scratch(t)}
 			var err error
 			if h.m, err = prepare(h.dir); err != nil {
 				t.Fatal(err)
 			}
 			rule := h.rule(t, "foo")
-			l := &late{filesystem: newFilesystem(reg), op: op, destroy: func() { reg.Destroy(rule) }}
+			l := &late{filesystem: files, op: op, destroy: func() { reg.Destroy(rule) }}
 			if err := h.m.serve(l, options()); err != nil {
 				t.Fatal(err)
 			}

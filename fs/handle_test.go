@@ -28,7 +28,7 @@ func TestReadGivesLittle(t *testing.T) {
 	const line, entries = len("src=10.0.0.0 ttl: 0 last_seen: 1000 oldest_pkt: 1 1000\n"), 2000
 	p := recent.DefaultParams(recent.Classic)
 	p.ListTot = entries
-	h := &handle{table: table(t, newRegistry(t, p, jiffies.NewManual(1000, 100)), "t")}
+	h := &handle{table: table(t, newModule(t, p, jiffies.NewManual(1000, 100)).NewRegistry(nil), "t")}
 	for i := range entries {
 		if _, _, err := h.table.Write(fmt.Appendf(nil, "+10.0.%d.%d", i/10, i%10), 0); err != nil {
 			t.Fatal(err)
@@ -61,7 +61,7 @@ func FuzzHandle(f *testing.F) {
 	writes := []string{"+1.2.3.4\n", "-1.2.3.4", "+5.6.7.8", "+::1\n", "/", "/\n", "", "x", "+1.2.3", "+2001:0db8:1111:2222:3333:4444:5555:6666 and more"}
 	reads := []int{1, 10, 100, 5000}
 	f.Fuzz(func(t *testing.T, ops []byte) {
-		reg := newRegistry(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(4294900000, 100))
+		reg := newModule(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(4294900000, 100)).NewRegistry(nil)
 		procfs := table(t, reg, "procfs")
 		cursor, pos := procfs.Cursor(), int64(0)
 		h, off := &handle{table: table(t, reg, "fuse")}, int64(0)
@@ -93,9 +93,8 @@ func FuzzHandle(f *testing.F) {
 
 // The kernel does not send such requests, but none may be worse than an error.
 func TestOddRequests(t *testing.T) {
-	reg := newRegistry(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100))
+	fs, reg := newFilesystem(emptyModule(t))
 	tab := table(t, reg, "foo")
-	fs := newFilesystem(reg)
 	const none = 1 << 40
 	header := func(node uint64) fuse.InHeader { return fuse.InHeader{NodeId: node} }
 	var opened fuse.OpenOut

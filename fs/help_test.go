@@ -30,9 +30,9 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(m.Run())
 	}
-	reg, err := recent.NewRegistry(recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100))
+	module, err := recent.NewModule(recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100))
 	if err == nil {
-		_, err = Mount(dir, reg)
+		_, _, err = Mount(dir, module)
 	}
 	if err != nil {
 		fmt.Println(err)
@@ -96,13 +96,13 @@ type house struct {
 	m     *Mountpoint
 }
 
-func newRegistry(t testing.TB, p recent.Params, clock jiffies.Clock) *recent.Registry {
+func newModule(t testing.TB, p recent.Params, clock jiffies.Clock) *recent.Module {
 	t.Helper()
-	reg, err := recent.NewRegistry(p, clock)
+	module, err := recent.NewModule(p, clock)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return reg
+	return module
 }
 
 // mount mounts a new registry until the test ends.
@@ -110,9 +110,8 @@ func mount(t testing.TB, p recent.Params) *house {
 	t.Helper()
 	needRoot(t)
 	h := &house{clock: jiffies.NewManual(4294900000, 100), dir: filepath.Join(scratch(t), "xt_recent")}
-	h.reg = newRegistry(t, p, h.clock)
 	var err error
-	if h.m, err = Mount(h.dir, h.reg); err != nil {
+	if h.m, h.reg, err = Mount(h.dir, newModule(t, p, h.clock)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -140,9 +140,8 @@ func TestAsTheKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reg := newRegistry(t, recent.DefaultParams(recent.Modern), clock)
-	h := &house{reg: reg, dir: scratch(t)}
-	if h.m, err = Mount(h.dir, reg); err != nil {
+	h := &house{dir: scratch(t)}
+	if h.m, h.reg, err = Mount(h.dir, newModule(t, recent.DefaultParams(recent.Modern), clock)); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.m.Unmount() })

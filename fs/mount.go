@@ -51,26 +51,24 @@ type Mountpoint struct {
 	ended chan struct{} // closed when the mount has ended
 }
 
-// Mount shows the registry's tables in dir until Unmount, and returns when the
+// Mount shows the tables of a new registry in dir until Unmount, and returns when the
 // mount answers. It needs CAP_SYS_ADMIN. A directory that is not there is
 // made, and removed again when the mount ends; what a dead recentfs left
 // mounted is detached. An error changes nothing.
 //
-// Mount takes the registry's Changed, so it is called before any other
-// goroutine checks or destroys rules. When Registry.Check or Destroy returns,
+// When Registry.Check or Destroy returns,
 // every path leads to what is there now: a table that is gone is ENOENT, and
 // one of the same name made since is a new file. A descriptor of a table that
 // is gone gives EIO, as in procfs, but ESTALE to fstat and fchmod, which procfs
 // still answers.
-func Mount(dir string, reg *recent.Registry) (*Mountpoint, error) {
-	fs := newFilesystem(reg)
+func Mount(dir string, module *recent.Module) (*Mountpoint, *recent.Registry, error) {
+	fs, reg := newFilesystem(module)
 	m, err := newMountpoint(dir, fs)
 	if err != nil {
-		reg.Changed = nil
-		return nil, err
+		return nil, nil, err
 	}
 	m.fs = fs
-	return m, nil
+	return m, reg, nil
 }
 
 // MountNamespaces is Mount for the tables of several registries: dir holds the
@@ -88,13 +86,14 @@ func MountNamespaces(dir string, self func(pid uint32) string) (*Mountpoint, err
 	return m, nil
 }
 
-// Add shows a registry's tables in the folder ns/NAME, and takes its Changed as
-// Mount does. It fails where there is a folder of that name.
-func (m *Mountpoint) Add(name string, reg *recent.Registry) error {
-	if !m.fs.addDirectory(name, reg) {
-		return fmt.Errorf("%s: there is a folder %q already", filepath.Join(m.dir, nsName), name)
+// Add shows the tables of a new registry in the folder ns/NAME. It fails where
+// there is a folder of that name.
+func (m *Mountpoint) Add(name string, module *recent.Module) (*recent.Registry, error) {
+	reg := m.fs.addDirectory(name, module)
+	if reg == nil {
+		return nil, fmt.Errorf("%s: there is a folder %q already", filepath.Join(m.dir, nsName), name)
 	}
-	return nil
+	return reg, nil
 }
 
 // Remove removes a folder that Add made. Descriptors of its tables go on until

@@ -12,9 +12,6 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
-
-	"recentfs/match/jiffies"
-	"recentfs/match/recent"
 )
 
 // mountNamespaces mounts folders of tables, none as yet, until the test ends.
@@ -35,22 +32,29 @@ func mountNamespaces(t *testing.T, self func(pid uint32) string) *Mountpoint {
 
 func nowhere(uint32) string { return "unmanaged" }
 
-// newFolder is a registry that is not shown yet, and where it will be.
+// newFolder is where a registry will be shown, which is not made yet.
 func newFolder(t *testing.T, m *Mountpoint, name string) *house {
 	t.Helper()
-	reg := newRegistry(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100))
-	return &house{reg: reg, m: m, dir: filepath.Join(m.Dir(), Folder(name))}
+	return &house{m: m, dir: filepath.Join(m.Dir(), Folder(name))}
 }
 
 // addFolder shows a new registry that has the table ssh.
 func addFolder(t *testing.T, m *Mountpoint, name string) *house {
 	t.Helper()
 	h := newFolder(t, m, name)
-	if err := m.Add(name, h.reg); err != nil {
-		t.Fatal(err)
-	}
+	h.add(t, name)
 	h.rule(t, "ssh")
 	return h
+}
+
+// add shows the folder with a new registry.
+func (h *house) add(t *testing.T, name string) {
+	t.Helper()
+	reg, err := h.m.Add(name, emptyModule(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.reg = reg
 }
 
 func write(t *testing.T, path, text string) {
@@ -132,13 +136,9 @@ func TestAddTaken(t *testing.T) {
 	m := mountNamespaces(t, nowhere)
 	red := addFolder(t, m, "red")
 	write(t, red.path("ssh"), "+192.0.2.1")
-	other := newFolder(t, m, "red")
-	err := m.Add("red", other.reg)
+	_, err := m.Add("red", emptyModule(t))
 	if err == nil || !strings.Contains(err.Error(), m.Dir()+`/ns: there is a folder "red" already`) {
 		t.Errorf("Add: %v", err)
-	}
-	if other.reg.Changed != nil {
-		t.Error("the Changed of a registry that was refused was taken")
 	}
 	m.Remove("nosuch") // which is nothing
 	if got := content(t, red.path("ssh")); got != "192.0.2.1" || list(t, m.Dir()+"/ns") != "dred" {

@@ -9,9 +9,6 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
-
-	"recentfs/match/jiffies"
-	"recentfs/match/recent"
 )
 
 // requests is a go-fuse log that keeps the names of the requests.
@@ -56,7 +53,7 @@ func (r requests) until(t *testing.T, last string, releases int) []string {
 func TestRequests(t *testing.T) {
 	needRoot(t)
 	ops := make(requests, 1000)
-	reg := newRegistry(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100))
+	files, reg := newFilesystem(emptyModule(t))
 	h := &house{reg: reg, dir: scratch(t)}
 	var err error
 	if h.m, err = prepare(h.dir); err != nil {
@@ -64,7 +61,7 @@ func TestRequests(t *testing.T) {
 	}
 	opts := options()
 	opts.Debug, opts.Logger = true, log.New(ops, "", 0)
-	if err := h.m.serve(newFilesystem(reg), opts); err != nil {
+	if err := h.m.serve(files, opts); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.m.Unmount() })

@@ -13,7 +13,6 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
-	"recentfs/match/jiffies"
 	"recentfs/match/recent"
 )
 
@@ -43,10 +42,9 @@ func initIn() *fuse.InitIn {
 // answering is a loop without a kernel, over a registry with the table foo.
 func answering(t testing.TB) (*loop, *recent.Table) {
 	t.Helper()
-	reg := newRegistry(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100))
-	foo := table(t, reg, "foo")
-	files := newFilesystem(reg)
+	files, reg := newFilesystem(emptyModule(t))
 	files.Init(&fuse.Server{}) // whose notifications go nowhere
+	foo := table(t, reg, "foo")
 	return newLoop(-1, files, options(), initIn()), foo
 }
 

@@ -95,10 +95,11 @@ func (r *referee) loadHeaderRules(g *headerGen) *headerSet {
 	if err != nil {
 		r.t.Fatal(err)
 	}
-	reg, err := recent.NewRegistry(p, jiffies.NewManual(0, 1000))
+	module, err := recent.NewModule(p, jiffies.NewManual(0, 1000))
 	if err != nil {
 		r.t.Fatal(err)
 	}
+	reg := module.NewRegistry(nil)
 	set, err := file.Load(reg)
 	if err != nil {
 		r.t.Fatal(err)

@@ -73,10 +73,11 @@ func printOurs(text string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	reg, err := recent.NewRegistry(p, jiffies.NewManual(0, 1000))
+	module, err := recent.NewModule(p, jiffies.NewManual(0, 1000))
 	if err != nil {
 		return "", err
 	}
+	reg := module.NewRegistry(nil)
 	set, err := file.Load(reg)
 	if err != nil {
 		return "", err

@@ -121,11 +121,8 @@ func (s *server) add(found namespaces.Found) (err error) {
 			ns.Close()
 		}
 	}()
-	reg, err := s.newRegistry()
+	reg, err := s.mount.Add(found.Name, s.tables)
 	if err != nil {
-		return err
-	}
-	if err := s.mount.Add(found.Name, reg); err != nil {
 		return err
 	}
 	if err := s.launch(found.ID, s.newInstance(found.Name, ns, reg)); err != nil {

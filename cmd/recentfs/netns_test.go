@@ -92,7 +92,7 @@ func TestOwnerWhileReloading(t *testing.T) {
 	defer s.mu.Unlock()
 	s.setOwner("ip_list_uid", 7)
 	s.setOwner("ip_list_gid", 8)
-	if p := s.currentParams(); p.UID != 7 || p.GID != 8 {
+	if p := s.tables.Params(); p.UID != 7 || p.GID != 8 {
 		t.Errorf("parameters %d and %d", p.UID, p.GID)
 	}
 	for _, i := range s.instances {

@@ -91,9 +91,11 @@ type replay struct {
 
 // load puts the rules to work on tables of their own.
 func (r *replay) load(rules *ruleset.File, p recent.Params) (err error) {
-	if r.reg, err = recent.NewRegistry(p, r.clock); err != nil {
+	module, err := recent.NewModule(p, r.clock)
+	if err != nil {
 		return err
 	}
+	r.reg = module.NewRegistry(nil)
 	if r.rules, err = rules.Load(r.reg); err != nil {
 		return err
 	}

@@ -24,6 +24,7 @@ import (
 type server struct {
 	config    *config
 	clock     jiffies.Clock
+	tables    *recent.Module // what the registries of all namespaces share
 	mount     *fs.Mountpoint
 	module    *fs.Mountpoint
 	cover     *fs.Cover // nil without --proc-net
@@ -40,8 +41,6 @@ type server struct {
 	// managed is the name of each namespace that has an instance, by ID, for
 	// those who follow a link: they wait for no reload.
 	managed sync.Map
-
-	owner *recent.Owner // of new tables, whatever their namespace
 
 	mu        sync.Mutex
 	files     map[string]*ruleset.File    // guarded by mu: the rules at work, by their file's name
@@ -60,7 +59,7 @@ const maxExtraProcs = 16
 func startServer(c *config, clock jiffies.Clock, files map[string]*ruleset.File) (s *server, err error) {
 	s = &server{
 		config: c, clock: clock, procs: runtime.GOMAXPROCS(0), ended: make(chan error, 1),
-		owner: recent.NewOwner(c.params), files: files,
+		files:     files,
 		instances: make(map[namespaces.ID]*instance), refused: make(map[namespaces.ID]string),
 	}
 	if err := s.start(); err != nil {
@@ -73,7 +72,7 @@ func startServer(c *config, clock jiffies.Clock, files map[string]*ruleset.File)
 }
 
 func (s *server) start() (err error) {
-	if err := s.config.params.Check(); err != nil {
+	if s.tables, err = recent.NewModule(s.config.params, s.clock); err != nil {
 		return err
 	}
 	if len(s.config.netns) > 0 {
@@ -98,7 +97,7 @@ func (s *server) start() (err error) {
 	if err != nil {
 		return err
 	}
-	s.module, err = fs.MountModule(s.config.module(), fs.Module{Params: s.currentParams, SetOwner: s.setOwner, Self: s.tablesOf})
+	s.module, err = fs.MountModule(s.config.module(), fs.Module{Params: s.tables.Params, SetOwner: s.setOwner, Self: s.tablesOf})
 	if err != nil {
 		return err
 	}
@@ -125,25 +124,13 @@ func (s *server) startOne() error {
 	if err != nil {
 		return err
 	}
-	reg, err := s.newRegistry()
-	if err != nil {
-		return err
-	}
-	if s.mount, err = fs.Mount(s.config.mountpoint, reg); err != nil {
+	var reg *recent.Registry
+	if s.mount, reg, err = fs.Mount(s.config.mountpoint, s.tables); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.launch(own, s.newInstance("", nil, reg))
-}
-
-// newRegistry is that of a network namespace: recent_net_init.
-func (s *server) newRegistry() (*recent.Registry, error) {
-	reg, err := recent.NewRegistry(s.config.params, s.clock)
-	if err == nil {
-		reg.Owner = s.owner
-	}
-	return reg, err
 }
 
 // newInstance is one without rules and queues.

@@ -4,7 +4,6 @@ import (
 	"path/filepath"
 
 	"recentfs/fs"
-	"recentfs/match/recent"
 	"recentfs/namespaces"
 )
 
@@ -48,18 +47,11 @@ func (s *server) nameOf(pid uint32) (string, bool) {
 	return name.(string), true
 }
 
-// currentParams are the module's parameters.
-func (s *server) currentParams() recent.Params {
-	p := s.config.params
-	p.UID, p.GID = s.owner.UID.Load(), s.owner.GID.Load()
-	return p
-}
-
 // setOwner changes the parameter by which new tables are owned.
 func (s *server) setOwner(parameter string, id uint32) {
 	if parameter == "ip_list_uid" {
-		s.owner.UID.Store(id)
+		s.tables.SetUID(id)
 	} else {
-		s.owner.GID.Store(id)
+		s.tables.SetGID(id)
 	}
 }

@@ -13,10 +13,11 @@ import (
 // minute matches the first rule, any other packet is noted by the second.
 func sshRules(tb testing.TB, p Params, clock jiffies.Clock) (update, set *Rule) {
 	tb.Helper()
-	reg, err := NewRegistry(p, clock)
+	m, err := NewModule(p, clock)
 	if err != nil {
 		tb.Fatal(err)
 	}
+	reg := m.NewRegistry(nil)
 	if update, err = reg.Check(Info{Name: "ssh", CheckSet: Update, Seconds: 60, HitCount: 4, Mask: AllOnes}); err != nil {
 		tb.Fatal(err)
 	}

@@ -18,6 +18,7 @@ type world struct {
 	testing.TB
 	*Registry
 	clock *jiffies.Manual
+	watch func(Event) // what hears the registry's events, or nil
 }
 
 func newWorld(tb testing.TB, change func(*Params), compat Compat) *world {
@@ -27,11 +28,17 @@ func newWorld(tb testing.TB, change func(*Params), compat Compat) *world {
 		change(&p)
 	}
 	clock := jiffies.NewManual(1000, testHZ)
-	reg, err := NewRegistry(p, clock)
+	m, err := NewModule(p, clock)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	return &world{tb, reg, clock}
+	w := &world{TB: tb, clock: clock}
+	w.Registry = m.NewRegistry(func(e Event) {
+		if w.watch != nil {
+			w.watch(e)
+		}
+	})
+	return w
 }
 
 func (w *world) rule(info Info) *Rule {

@@ -14,14 +14,14 @@ func TestCheckAllOrNothing(t *testing.T) {
 	w := newWorld(t, nil, Modern)
 	set := w.rule(Info{CheckSet: Set})
 	w.arrives(set, "192.0.2.1", 64)
-	huge := w.params
-	w.params.ListTot = MaxListTot // for tables that are made from now on
+	huge := w.module.params
+	w.module.params.ListTot = MaxListTot // for tables that are made from now on
 	_, err := w.CheckAll([]Info{
 		{Name: "t", CheckSet: Check, HitCount: 60, Mask: AllOnes},
 		{Name: "new", CheckSet: Set, Mask: AllOnes},
 		{Name: "large", CheckSet: Check, HitCount: 65535, Mask: AllOnes},
 	})
-	w.params = huge
+	w.module.params = huge
 	var failed *CheckError
 	if !errors.As(err, &failed) || failed.Rule != 2 || failed.Table != "large" || !errors.Is(err, syscall.ENOMEM) {
 		t.Errorf("error %v, want one of rule 2", err)

@@ -68,8 +68,8 @@ func TestMatch(t *testing.T) {
 		for _, compat := range []Compat{Classic, Modern} {
 			t.Run(compat.String()+"/"+c.name, func(t *testing.T) {
 				w := newWorld(t, nil, compat)
-				if w.params.PktListTot == 0 { // so that both keep more stamps than are used here
-					w.params.PktListTot = 32
+				if w.module.params.PktListTot == 0 { // so that both keep more stamps than are used here
+					w.module.params.PktListTot = 32
 				}
 				info := w.rule(c.info)
 				var first *Rule

@@ -14,7 +14,7 @@
 // first.
 //
 // Lock order: Registry.mu, then Table.copying, then Table.mu. No lock is held
-// across a call to Registry's Changed or anything else outside this package.
+// across an Event or another call out of this package.
 package recent
 
 import (

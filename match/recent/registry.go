@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"recentfs/match/jiffies"
 )
@@ -13,43 +12,23 @@ import (
 // Registry holds the tables of one network namespace: the kernel's struct
 // recent_net. A table lives as long as a rule refers to it.
 type Registry struct {
-	params Params
-	clock  jiffies.Clock
-	// Changed, where set, is called with the name of each table that came or
-	// went, after the fact and without locks. It is set before the first rule.
-	Changed func(name string)
-	// Owner is the registry's own, or that of several: it is set before the
-	// first rule.
-	Owner *Owner
+	module *Module
+	watch  func(Event) // may be nil
 
 	mu     sync.Mutex
 	tables map[string]*Table // guarded by mu
 	lastID uint64            // guarded by mu
 }
 
-// Owner is ip_list_uid and ip_list_gid, which own the files of tables that are
-// made from now on. The module has one for all network namespaces.
-type Owner struct{ UID, GID atomic.Uint32 }
-
-// NewOwner returns the owner that the parameters start with.
-func NewOwner(p Params) *Owner {
-	o := new(Owner)
-	o.UID.Store(p.UID)
-	o.GID.Store(p.GID)
-	return o
-}
-
-// NewRegistry returns a registry without tables, or an error for parameters
-// with which the module would not load: recent_mt_init.
-func NewRegistry(p Params, clock jiffies.Clock) (*Registry, error) {
-	if err := p.Check(); err != nil {
-		return nil, err
-	}
-	return &Registry{params: p, clock: clock, Owner: NewOwner(p), tables: make(map[string]*Table)}, nil
-}
-
 // Clock is the clock that stamps come from.
-func (r *Registry) Clock() jiffies.Clock { return r.clock }
+func (r *Registry) Clock() jiffies.Clock { return r.module.clock }
+
+// tell sends an event. No lock is held.
+func (r *Registry) tell(e Event) {
+	if r.watch != nil {
+		r.watch(e)
+	}
+}
 
 // Check makes a rule, and its table where there is none of its name yet:
 // recent_mt_check. In Modern a rule that counts more hits than the table keeps
@@ -66,7 +45,7 @@ func (r *Registry) Check(info Info) (*Rule, error) {
 // nothing, since memory for all tables is reserved before any is touched.
 func (r *Registry) CheckAll(infos []Info) ([]*Rule, error) {
 	for i := range infos {
-		if err := r.params.CheckRule(&infos[i]); err != nil {
+		if err := r.module.params.CheckRule(&infos[i]); err != nil {
 			return nil, &CheckError{i, infos[i].Name, err}
 		}
 	}
@@ -78,10 +57,8 @@ func (r *Registry) CheckAll(infos []Info) ([]*Rule, error) {
 	}
 	rules := p.carryOut(infos)
 	r.mu.Unlock()
-	if r.Changed != nil {
-		for _, name := range p.made {
-			r.Changed(name)
-		}
+	for _, t := range p.made {
+		r.tell(Event{Table: t})
 	}
 	return rules, nil
 }
@@ -102,7 +79,7 @@ func (e *CheckError) Unwrap() error { return e.Err }
 type plan struct {
 	reg    *Registry
 	tables map[string]*Table // new ones
-	made   []string          // their names, in order
+	made   []*Table          // the same, in order
 	wider  map[*Table]region // for tables that are there
 }
 
@@ -111,7 +88,7 @@ func (r *Registry) plan(infos []Info) (*plan, error) {
 	p := &plan{reg: r, tables: make(map[string]*Table), wider: make(map[*Table]region)}
 	rings := make(map[string]uint32)
 	for i := range infos {
-		rings[infos[i].Name] = max(rings[infos[i].Name], r.params.ring(infos[i].HitCount))
+		rings[infos[i].Name] = max(rings[infos[i].Name], r.module.params.ring(infos[i].HitCount))
 	}
 	for i := range infos {
 		if err := p.reserve(&infos[i], rings[infos[i].Name]); err != nil {
@@ -130,10 +107,10 @@ func (p *plan) reserve(info *Info, ring uint32) error {
 	}
 	t := p.reg.tables[info.Name]
 	if t == nil {
-		t, err := newTable(p.reg, info, ring)
+		t, err := newTable(p.reg.module, info, ring)
 		if err == nil {
 			p.tables[info.Name] = t
-			p.made = append(p.made, info.Name)
+			p.made = append(p.made, t)
 		}
 		return err
 	}
@@ -150,7 +127,7 @@ func (p *plan) reserve(info *Info, ring uint32) error {
 
 // cancel gives back what was reserved.
 func (p *plan) cancel() {
-	for _, t := range p.tables {
+	for _, t := range p.made {
 		t.region.release()
 	}
 	for _, wide := range p.wider {
@@ -161,10 +138,10 @@ func (p *plan) cancel() {
 // carryOut puts the tables in place and makes the rules. Registry.mu is held.
 func (p *plan) carryOut(infos []Info) []*Rule {
 	r := p.reg
-	for _, name := range p.made {
+	for _, t := range p.made {
 		r.lastID++
-		p.tables[name].id = r.lastID
-		r.tables[name] = p.tables[name]
+		t.id = r.lastID
+		r.tables[t.name] = t
 	}
 	for t, wide := range p.wider {
 		t.widen(wide)
@@ -173,7 +150,7 @@ func (p *plan) carryOut(infos []Info) []*Rule {
 	for i, info := range infos {
 		t := r.tables[info.Name]
 		t.refs++
-		rules[i] = &Rule{info: info, table: t, window: jiffies.Jiffies(info.Seconds * r.clock.HZ())}
+		rules[i] = &Rule{info: info, table: t, window: jiffies.Jiffies(info.Seconds * r.module.clock.HZ())}
 	}
 	return rules
 }
@@ -184,17 +161,15 @@ func (r *Registry) Destroy(rule *Rule) {
 	t := rule.table
 	r.mu.Lock()
 	t.refs--
-	gone := t.refs == 0
-	if gone {
-		delete(r.tables, t.name)
+	if t.refs > 0 {
+		r.mu.Unlock()
+		return
 	}
+	delete(r.tables, t.name)
+	old := t.destroy() // with r.mu: who finds another table of the name finds this one gone
 	r.mu.Unlock()
-	if gone {
-		t.destroy()
-		if r.Changed != nil {
-			r.Changed(t.name)
-		}
-	}
+	t.release(old)
+	r.tell(Event{Table: t, Gone: true})
 }
 
 // Table is the table of that name, or nil: recent_table_lookup.
@@ -228,12 +203,12 @@ type Attr struct {
 // Table is one table of recently seen addresses: the kernel's struct
 // recent_table with its proc_dir_entry.
 type Table struct {
-	name  string
-	id    uint64
-	reg   *Registry
-	mask  addr
-	limit uint32 // ip_list_tot
-	refs  uint32 // guarded by Registry.mu
+	name   string
+	id     uint64
+	module *Module
+	mask   addr
+	limit  uint32 // ip_list_tot
+	refs   uint32 // guarded by Registry.mu
 
 	// copying is held by cursors while they copy out of the region without mu.
 	// Who unmaps what was the region waits for them. It comes before mu.
@@ -250,15 +225,14 @@ type Table struct {
 const nobody = 1<<32 - 1
 
 // newTable makes an empty table for its first rule, with room for ring stamps
-// an address. r.mu is held.
-func newTable(r *Registry, info *Info, ring uint32) (*Table, error) {
-	p := r.params
-	uid, gid := r.Owner.UID.Load(), r.Owner.GID.Load()
-	if p.Compat == Modern && (uid == nobody || gid == nobody) {
-		return nil, invalid("ip_list_uid=%d, ip_list_gid=%d: %d is nobody's", uid, gid, uint32(nobody))
+// an address.
+func newTable(m *Module, info *Info, ring uint32) (*Table, error) {
+	p := m.Params()
+	if p.Compat == Modern && (p.UID == nobody || p.GID == nobody) {
+		return nil, invalid("ip_list_uid=%d, ip_list_gid=%d: %d is nobody's", p.UID, p.GID, uint32(nobody))
 	}
-	t := &Table{name: info.Name, reg: r, mask: loadAddr(&info.Mask), limit: p.ListTot}
-	t.attr = Attr{Perms: p.Perms, UID: uid, GID: gid}
+	t := &Table{name: info.Name, module: m, mask: loadAddr(&info.Mask), limit: p.ListTot}
+	t.attr = Attr{Perms: p.Perms, UID: p.UID, GID: p.GID}
 	if t.attr.Perms == 0 {
 		t.attr.Perms = 0o444
 	}
@@ -282,14 +256,21 @@ func (t *Table) widen(wide region) {
 	t.release(old)
 }
 
-func (t *Table) destroy() {
+// destroy makes the table gone and returns its memory. Registry.mu is held.
+func (t *Table) destroy() (old region) {
 	t.mu.Lock()
+	defer t.mu.Unlock()
 	t.dead = true
-	old := t.region
-	t.region = region{ring: old.ring}
+	old, t.region = t.region, region{ring: t.ring}
 	t.changes++
-	t.mu.Unlock()
-	t.release(old)
+	return old
+}
+
+// Gone tells whether the table's last rule is gone, and the table with it.
+func (t *Table) Gone() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dead
 }
 
 // release gives back memory that was the table's, once nobody copies out of it

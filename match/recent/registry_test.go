@@ -13,17 +13,21 @@ import (
 	"recentfs/match/jiffies"
 )
 
-func TestNewRegistryChecksParams(t *testing.T) {
-	if _, err := NewRegistry(Params{}, jiffies.NewManual(0, testHZ)); !errors.Is(err, syscall.EINVAL) {
+func TestNewModuleChecksParams(t *testing.T) {
+	if _, err := NewModule(Params{}, jiffies.NewManual(0, testHZ)); !errors.Is(err, syscall.EINVAL) {
 		t.Errorf("ip_list_tot=0: %v", err)
 	}
 }
 
 func TestReferences(t *testing.T) {
 	w := newWorld(t, nil, Classic)
-	var changes []string
-	w.Changed = func(name string) {
-		changes = append(changes, fmt.Sprint(name, " ", w.Table(name) != nil))
+	var events []Event
+	w.watch = func(e Event) {
+		events = append(events, e)
+		// No lock is held, and what the event says is so already.
+		if shown := w.Table(e.Table.Name()); e.Gone != (shown == nil) || e.Gone != e.Table.Gone() {
+			t.Errorf("at the event %+v the registry has %v", e, shown)
+		}
 	}
 	a, b := w.rule(Info{CheckSet: Set}), w.rule(Info{CheckSet: Check})
 	w.arrives(a, "192.0.2.1", 64)
@@ -34,8 +38,8 @@ func TestReferences(t *testing.T) {
 	if w.Table("t") != nil || len(w.Tables()) != 0 {
 		t.Error("a table outlives its last rule")
 	}
-	if want := []string{"t true", "t false"}; !slices.Equal(changes, want) {
-		t.Errorf("changes %q, want %q", changes, want)
+	if want := []Event{{Table: table}, {Table: table, Gone: true}}; !slices.Equal(events, want) {
+		t.Errorf("events %v, want %v", events, want)
 	}
 
 	// What still holds the table finds nothing and harms nothing.

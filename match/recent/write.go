@@ -17,7 +17,7 @@ func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	if len(data) == 0 {
 		return 0, pos, nil
 	}
-	data = data[:min(len(data), t.reg.params.maxWrite())]
+	data = data[:min(len(data), t.module.params.maxWrite())]
 	if pos != 0 {
 		return 0, pos, syscall.ESPIPE
 	}
@@ -62,9 +62,9 @@ func (t *Table) put(a addr, family uint8, add bool) {
 	n := t.lookup(a, family, 0)
 	switch {
 	case n == 0 && add:
-		t.add(a, family, 0, t.reg.clock.Now())
+		t.add(a, family, 0, t.module.clock.Now())
 	case n != 0 && add:
-		t.update(n, t.reg.clock.Now())
+		t.update(n, t.module.clock.Now())
 	case n != 0:
 		t.remove(n)
 	}

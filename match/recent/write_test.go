@@ -130,7 +130,7 @@ func FuzzWrite(f *testing.F) {
 		rule := w.rule(Info{CheckSet: Set})
 		defer w.Destroy(rule)
 		n, next, err := w.Table("t").Write(data, pos)
-		if n < 0 || n > min(len(data), w.params.maxWrite()) || next < pos || next > pos+int64(n) {
+		if n < 0 || n > min(len(data), w.module.params.maxWrite()) || next < pos || next > pos+int64(n) {
 			t.Fatalf("%q at %d: took %d, position %d", data, pos, n, next)
 		}
 		lines := w.lines("t")

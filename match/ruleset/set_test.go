@@ -220,10 +220,11 @@ func FuzzParse(f *testing.F) {
 		if twice := saved(t, again); twice != once {
 			t.Fatalf("saved as\n%s, then as\n%s", once, twice)
 		}
-		reg, err := recent.NewRegistry(p, jiffies.NewManual(start, hz))
+		module, err := recent.NewModule(p, jiffies.NewManual(start, hz))
 		if err != nil {
 			t.Fatal(err)
 		}
+		reg := module.NewRegistry(nil)
 		s, err := file.Load(reg)
 		if err != nil {
 			t.Fatalf("load: %v", err)

@@ -28,10 +28,11 @@ type bench struct {
 func newRegistry(t testing.TB, p recent.Params) (*recent.Registry, *jiffies.Manual) {
 	t.Helper()
 	clock := jiffies.NewManual(start, hz)
-	reg, err := recent.NewRegistry(p, clock)
+	module, err := recent.NewModule(p, clock)
 	if err != nil {
 		t.Fatal(err)
 	}
+	reg := module.NewRegistry(nil)
 	return reg, clock
 }
 

@@ -113,11 +113,11 @@ func serveTables(args []string) error {
 	if err != nil {
 		return err
 	}
-	reg, err := recent.NewRegistry(p, clock)
+	module, err := recent.NewModule(p, clock)
 	if err != nil {
 		return err
 	}
-	m, err := fs.Mount(args[0], reg)
+	m, reg, err := fs.Mount(args[0], module)
 	if err != nil {
 		return err
 	}

@@ -62,10 +62,11 @@ func decideLoop(args []string) error {
 	if err != nil {
 		return err
 	}
-	reg, err := recent.NewRegistry(p, jiffies.NewManual(startJiffies, tableHZ))
+	module, err := recent.NewModule(p, jiffies.NewManual(startJiffies, tableHZ))
 	if err != nil {
 		return err
 	}
+	reg := module.NewRegistry(nil)
 	set, err := file.Load(reg)
 	if err != nil {
 		return err

@@ -146,10 +146,11 @@ const stampsKept = 20
 func ourRules(hosts int) (rules [2]*recent.Rule, err error) {
 	p := recent.DefaultParams(recent.Classic)
 	p.ListTot, p.PktListTot = uint32(hosts), stampsKept
-	reg, err := recent.NewRegistry(p, jiffies.NewManual(startJiffies, tableHZ))
+	module, err := recent.NewModule(p, jiffies.NewManual(startJiffies, tableHZ))
 	if err != nil {
 		return rules, err
 	}
+	reg := module.NewRegistry(nil)
 	for i, info := range []recent.Info{
 		{Name: "ssh", CheckSet: recent.Update, Seconds: 60, HitCount: 4, Mask: recent.AllOnes},
 		{Name: "ssh", CheckSet: recent.Set, Mask: recent.AllOnes},

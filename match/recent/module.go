@@ -1,0 +1,62 @@
+package recent
+
+import (
+	"sync/atomic"
+
+	"recentfs/match/jiffies"
+)
+
+// Module is what the tables of all network namespaces share: the parameters,
+// the owner of new tables, and the clock. It is the kernel's module as it is
+// loaded. Its methods may be called by many goroutines.
+type Module struct {
+	params Params // UID and GID as they were at the start: uid and gid hold them
+	clock  jiffies.Clock
+	// uid and gid are ip_list_uid and ip_list_gid. They own the files of the
+	// tables that are made from now on.
+	uid, gid atomic.Uint32
+}
+
+// NewModule returns an error for parameters with which the module would not
+// load: recent_mt_init.
+func NewModule(p Params, clock jiffies.Clock) (*Module, error) {
+	if err := p.Check(); err != nil {
+		return nil, err
+	}
+	m := &Module{params: p, clock: clock}
+	m.SetUID(p.UID)
+	m.SetGID(p.GID)
+	return m, nil
+}
+
+// Params are the parameters as they are now.
+func (m *Module) Params() Params {
+	p := m.params
+	p.UID, p.GID = m.uid.Load(), m.gid.Load()
+	return p
+}
+
+// SetUID changes ip_list_uid: param_set_uint of kernel/params.c.
+func (m *Module) SetUID(uid uint32) { m.uid.Store(uid) }
+
+// SetGID changes ip_list_gid.
+func (m *Module) SetGID(gid uint32) { m.gid.Store(gid) }
+
+// NewRegistry returns a registry without tables: recent_net_init. watch, where
+// it is not nil, hears of each table that comes or goes.
+func (m *Module) NewRegistry(watch func(Event)) *Registry {
+	return &Registry{module: m, watch: watch, tables: make(map[string]*Table)}
+}
+
+// Event says that a table has come or gone. It is sent after the fact, without
+// locks, by the goroutine that made or destroyed the rule, before Check or
+// Destroy returns.
+//
+// Events of several goroutines may arrive in another order than they happened.
+// A table is Gone before its last event is sent. So whoever keeps a list of
+// tables asks a table that came whether it is Gone, under the lock of the list:
+// then no table stays in the list after it is gone.
+type Event struct {
+	Table *Table
+	Gone  bool
+}
