@@ -154,22 +154,3 @@ func manyRules(n int) string {
 	}
 	return text + "COMMIT\n"
 }
-
-func BenchmarkDecide(b *testing.B) {
-	for _, c := range []struct{ name, text string }{
-		{"ssh", ssh},
-		{"rules=100", manyRules(100)},
-	} {
-		b.Run(c.name, func(b *testing.B) {
-			w := load(b, c.text)
-			q := w.Queue(0)
-			batch := []capture.Packet{v4}
-			now := w.clock.Now()
-			b.ReportAllocs()
-			for b.Loop() {
-				batch[0].Mark = 0
-				q.Decide(batch, now)
-			}
-		})
-	}
-}

@@ -15,8 +15,10 @@
 // zones; a table's name that would not read back is printed in quotes,
 // --seconds without a sign; "!" may also stand behind its option, as before
 // iptables 1.4.3, and -p's value without a space; and any loop between chains
-// is refused, not only one that packets can reach. A test that has the kernel
-// beside it, TestLiveRules, holds the list with an example of each.
+// is refused, not only one that packets can reach. TestLiveRules compares with
+// the kernel and holds this list with an example of each. Chains that call each
+// other so often that one packet could visit more than maxVisits rules are
+// refused as well.
 package ruleset
 
 import (

@@ -246,9 +246,9 @@ func TestMeets(t *testing.T) {
 		t.Run(c.rule, func(t *testing.T) {
 			b := load(t, document(c.rule))
 			r := &b.rules[0]
-			var hold recent.Batch
-			got := r.meets(&c.packet, &hold, b.clock.Now())
-			hold.End()
+			h := hold{now: b.clock.Now()}
+			got := r.meets(&c.packet, &h)
+			h.End()
 			if got != c.want {
 				t.Errorf("%+v: outcome %d, want %d", c.packet.Header, got, c.want)
 			}

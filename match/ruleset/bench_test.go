@@ -1,0 +1,61 @@
+package ruleset
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"recentfs/capture"
+)
+
+// manyOf is a chain of rules that differ in a number.
+func manyOf(n int, format string) string {
+	var b strings.Builder
+	b.WriteString("*recent\n:QUEUE0 ACCEPT\n")
+	for i := range n {
+		fmt.Fprintf(&b, "-A QUEUE0 "+format+"\n", i+100)
+	}
+	b.WriteString("COMMIT\n")
+	return b.String()
+}
+
+func BenchmarkDecide(b *testing.B) {
+	for _, c := range []struct {
+		name, text string
+		batch      []capture.Packet
+	}{
+		{"ssh", ssh, []capture.Packet{v4}},
+		{"ssh/batch=64", ssh, repeated(64, v4)},
+		{"everything", everything, []capture.Packet{v4, v6, with(v4, udp), with(v4, icmp(8, 0)), with(v6, icmp(128, 0)), with(v4, fragment(1)), {}}},
+		{"addresses=100", manyRules(100), []capture.Packet{v4}},
+		{"tcp=100", manyOf(100, "-p tcp --dport %d -j DROP"), []capture.Packet{v4}},
+		{"tcp=100/batch=64", manyOf(100, "-p tcp --dport %d -j DROP"), repeated(64, v4)},
+		{"multiport=100", manyOf(100, "-p tcp -m multiport --dports 80,443,%d -j DROP"), []capture.Packet{v4}},
+		{"icmp=100", manyOf(100, "-p icmp --icmp-type %d -j DROP"), []capture.Packet{with(v4, icmp(8, 0))}},
+		{"mark=100", manyOf(100, "-m mark --mark %d -j DROP"), []capture.Packet{v4}},
+		{"comment=100", manyOf(100, "-p tcp -m comment --comment c%d"), []capture.Packet{v4}},
+		{"recent=100", manyOf(100, "-m recent --rcheck --name t%d -j DROP"), []capture.Packet{v4}},
+		{"recent=100/one table", manyOf(100, "-m recent --rcheck --seconds %d -j DROP"), repeated(64, v4)},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			w := load(b, c.text)
+			q := w.Queue(0)
+			now := w.clock.Now()
+			b.ReportAllocs()
+			for b.Loop() {
+				for i := range c.batch {
+					c.batch[i].Mark = 0
+				}
+				q.Decide(c.batch, now)
+			}
+		})
+	}
+}
+
+func repeated(n int, p capture.Packet) []capture.Packet {
+	all := make([]capture.Packet, n)
+	for i := range all {
+		all[i] = p
+	}
+	return all
+}
