@@ -46,8 +46,8 @@ func CoverProc(module string) (*Cover, error) {
 // CoveredBy is the module's directory of another recentfs that is alive and has
 // covered /proc/net, or empty. module is one's own.
 func CoveredBy(module string) string {
-	top, mounted, err := topMount(procNet)
-	if err != nil || !mounted || top.source != fsName {
+	mounts, err := mountsOn(procNet)
+	if err != nil || len(mounts) == 0 || mounts[0].Source != fsName {
 		return ""
 	}
 	self, err := os.Readlink(filepath.Join(shelf, "net", "xt_recent"))
@@ -186,11 +186,11 @@ func names(dir string) (map[string]bool, error) {
 func Uncover() error {
 	for _, dir := range []string{procNet, sysParameters, shelf} {
 		for {
-			top, mounted, err := topMount(dir)
+			mounts, err := mountsOn(dir)
 			if err != nil {
 				return err
 			}
-			if !mounted || top.fsType != "tmpfs" || top.source != fsName {
+			if len(mounts) == 0 || mounts[0].FSType != "tmpfs" || mounts[0].Source != fsName {
 				break
 			}
 			if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
@@ -207,8 +207,8 @@ func IsLive(dir string) bool {
 	if err != nil {
 		return false
 	}
-	top, mounted, err := topMount(real)
-	if err != nil || !mounted || top.fsType != fsType {
+	mounts, err := mountsOn(real)
+	if err != nil || len(mounts) == 0 || mounts[0].FSType != fsType {
 		return false
 	}
 	var st unix.Statfs_t

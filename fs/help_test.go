@@ -47,6 +47,14 @@ func mountElsewhere(t *testing.T, dir string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), mountEnv+"="+dir)
+	t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+	startMount(t, cmd)
+	return cmd
+}
+
+// startMount starts a process that mounts, and waits until the mount answers.
+func startMount(t *testing.T, cmd *exec.Cmd) {
+	t.Helper()
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -54,11 +62,10 @@ func mountElsewhere(t *testing.T, dir string) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { kill(cmd); unix.Unmount(dir, unix.MNT_DETACH) })
+	t.Cleanup(func() { kill(cmd) })
 	if line, _ := bufio.NewReader(out).ReadString('\n'); line != "ready\n" {
 		t.Fatalf("the other process says %q", line)
 	}
-	return cmd
 }
 
 func kill(cmd *exec.Cmd) {

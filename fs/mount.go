@@ -47,14 +47,16 @@ type Mountpoint struct {
 	fs    *filesystem   // nil where it shows no tables
 	dir   string        // absolute, without symbolic links
 	made  []string      // the directories that were made for it, innermost first
+	hides []string      // the plain files in the directory under it
 	dev   uint64        // the mounted file system's st_dev
 	ended chan struct{} // closed when the mount has ended
 }
 
 // Mount shows the tables of a new registry in dir until Unmount, and returns when the
 // mount answers. It needs CAP_SYS_ADMIN. A directory that is not there is
-// made, and removed again when the mount ends; what a dead recentfs left
-// mounted is detached. An error changes nothing.
+// made, and removed again when the mount ends. The mount takes the place of what
+// a dead recentfs left mounted; until then that stays, so that no write makes a
+// plain file in the directory under it. An error leaves the directory as it was.
 //
 // When Registry.Check or Destroy returns,
 // every path leads to what is there now: a table that is gone is ENOENT, and
@@ -100,6 +102,10 @@ func (m *Mountpoint) Add(name string, module *recent.Module) (*recent.Registry, 
 // the tables are gone.
 func (m *Mountpoint) Remove(name string) { m.fs.removeDirectory(name) }
 
+// Hidden are the names of plain files in the directory under the mount. Writers
+// made them while nothing was mounted there.
+func (m *Mountpoint) Hidden() []string { return m.hides }
+
 // Dir is the path of the mount, absolute and without symbolic links.
 func (m *Mountpoint) Dir() string { return m.dir }
 
@@ -112,6 +118,9 @@ func newMountpoint(dir string, fs fuse.RawFileSystem) (*Mountpoint, error) {
 	if err := m.serve(fs, options()); err != nil {
 		m.removeMade()
 		return nil, err
+	}
+	if err := m.detachDeadBelow(); err != nil {
+		return nil, errors.Join(err, m.Unmount())
 	}
 	return m, nil
 }
@@ -192,22 +201,27 @@ func reportPanic(v any) fuse.Status {
 // of the mount that does not go with it, since its mounts are private. A mount
 // that has ended already is no error.
 func (m *Mountpoint) Unmount() error {
+	err := m.unmount()
+	m.detachDead()
+	m.removeMade()
+	return err
+}
+
+func (m *Mountpoint) unmount() error {
 	select {
 	case <-m.ended:
-		m.removeMade()
 		return nil
 	default:
 	}
-	top, mounted, err := topMount(m.dir)
+	mounts, err := mountsOn(m.dir)
 	if err != nil {
 		return fmt.Errorf("unmounting %s: %w", m.dir, err)
 	}
-	if !mounted {
-		m.removeMade() // detached by someone else, and still in use
-		return nil
+	if len(mounts) == 0 {
+		return nil // someone else detached it, and it is still in use
 	}
-	if top.dev != m.dev {
-		return fmt.Errorf("unmounting %s: %s is mounted over it: umount that first", m.dir, top.fsType)
+	if top := mounts[0]; !m.is(top) {
+		return fmt.Errorf("unmounting %s: %s is mounted over it: umount that first", m.dir, top.FSType)
 	}
 	err = unix.Unmount(m.dir, unix.UMOUNT_NOFOLLOW)
 	switch {
@@ -225,7 +239,6 @@ func (m *Mountpoint) Unmount() error {
 	default:
 		return fmt.Errorf("unmounting %s: %w", m.dir, err)
 	}
-	m.removeMade()
 	return err
 }
 

@@ -6,7 +6,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -39,17 +38,16 @@ func (m *Mountpoint) find(dir string) error {
 			return fmt.Errorf("mount point %s: %w", dir, err)
 		}
 	}
-	replaced, err := detachDead(m.dir)
+	dead, err := keepOneDead(m.dir)
 	if err != nil {
 		return err
 	}
-	if err := checkEmpty(m.dir); err != nil {
-		return err
+	if dead {
+		m.made = []string{m.dir} // by the recentfs that is dead and cannot remove it
+		return nil
 	}
-	if replaced {
-		m.made = []string{m.dir} // by the one that is dead, who cannot remove it
-	}
-	return nil
+	m.hides, err = checkEmpty(m.dir)
+	return err
 }
 
 // resolve is dir without symbolic links. Of its last element it asks nothing
@@ -81,101 +79,46 @@ func (m *Mountpoint) mkdir(dir string) error {
 	return os.Chmod(dir, 0o755) // whatever the umask: the files say who may
 }
 
-// detachDead detaches what recentfs processes that were killed have left
-// mounted on dir, and tells whether there was any. One that is alive is an
-// error.
-func detachDead(dir string) (detached bool, err error) {
-	for ; ; detached = true {
-		top, mounted, err := topMount(dir)
-		if err != nil {
-			return detached, fmt.Errorf("mount point %s: %w", dir, err)
-		}
-		if !mounted || top.fsType != fsType {
-			return detached, nil
-		}
-		// Unlike stat, which the kernel may answer from memory, this always
-		// asks the process behind the mount.
-		var st unix.Statfs_t
-		if err := unix.Statfs(dir, &st); !errors.Is(err, unix.ENOTCONN) {
-			return detached, fmt.Errorf("mount point %s: another recentfs is mounted there: stop it, or choose another mount point", dir)
-		}
-		if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			return detached, fmt.Errorf("mount point %s: detaching the dead mount there: %w: run as root", dir, err)
-		}
-	}
-}
-
-// checkEmpty refuses what should not be hidden under a mount.
-func checkEmpty(dir string) error {
+// checkEmpty refuses a directory with something that should not be hidden under
+// a mount. It returns the plain files that writers have left: echo +ADDRESS >
+// DIR/TABLE makes one where nothing is mounted on DIR. Those must not stop a
+// start, since without recentfs the queues drop packets.
+func checkEmpty(dir string) (left []string, err error) {
 	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	switch {
 	case errors.Is(err, unix.ENOTDIR):
-		return fmt.Errorf("mount point %s is not a directory: name one, or a path where one can be made", dir)
+		return nil, fmt.Errorf("mount point %s is not a directory: name one, or a path where one can be made", dir)
 	case errors.Is(err, unix.ENOTCONN):
-		return fmt.Errorf("mount point %s: a dead mount of another program is there: umount it, or choose another", dir)
+		return nil, fmt.Errorf("mount point %s: a dead mount of another program is there: umount it, or choose another", dir)
 	case err != nil:
-		return fmt.Errorf("mount point %s: %w: choose another", dir, err)
+		return nil, fmt.Errorf("mount point %s: %w: choose another", dir, err)
 	}
 	defer f.Close()
-	if names, err := f.Readdirnames(1); err != io.EOF {
-		if err != nil {
-			return fmt.Errorf("mount point %s: %w: choose another", dir, err)
-		}
-		return fmt.Errorf("mount point %s is not empty (%q is in it): choose an empty directory", dir, names[0])
-	}
-	return nil
-}
-
-// mountInfoFile lists the mounts of the calling thread's mount namespace.
-const mountInfoFile = "/proc/thread-self/mountinfo"
-
-// mountInfo is a line of it.
-type mountInfo struct {
-	dev            uint64
-	fsType, source string
-}
-
-// topMount is the uppermost mount on dir; mounted is false where dir is no
-// mount point. Asking mountinfo needs no answer from any file system.
-func topMount(dir string) (top mountInfo, mounted bool, err error) {
-	text, err := os.ReadFile(mountInfoFile)
+	files, err := f.ReadDir(-1)
 	if err != nil {
-		return top, false, err
+		return nil, fmt.Errorf("mount point %s: %w: choose another", dir, err)
 	}
-	for line := range strings.Lines(string(text)) {
-		// 36 35 98:0 /root /mount/point options [tags...] - type source options
-		f := strings.Fields(line)
-		sep := len(f)
-		for i, field := range f {
-			if field == "-" {
-				sep = i
-				break
-			}
+	for _, file := range files {
+		if !isLeftByWriter(filepath.Join(dir, file.Name()), file.Type()) {
+			return nil, fmt.Errorf("mount point %s is not empty (%q is in it): choose an empty directory", dir, file.Name())
 		}
-		if sep < 6 || sep+2 >= len(f) || unescape(f[4]) != dir {
-			continue
-		}
-		var major, minor uint32
-		if _, err := fmt.Sscanf(f[2], "%d:%d", &major, &minor); err != nil {
-			return top, false, fmt.Errorf("%s: %q is no device", mountInfoFile, f[2])
-		}
-		top, mounted = mountInfo{unix.Mkdev(major, minor), f[sep+1], f[sep+2]}, true
+		left = append(left, file.Name())
 	}
-	return top, mounted, nil
+	return left, nil
 }
 
-// unescape undoes mangle_path of fs/seq_file.c: \ooo is a byte in octal.
-func unescape(s string) string {
-	var b strings.Builder
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+3 < len(s) {
-			if c, err := strconv.ParseUint(s[i+1:i+4], 8, 8); err == nil {
-				b.WriteByte(byte(c))
-				i += 3
-				continue
-			}
-		}
-		b.WriteByte(s[i])
+// isLeftByWriter tells whether a file is a plain file that is empty or begins as
+// a write to a table does (recent_mt_proc_write).
+func isLeftByWriter(path string, kind os.FileMode) bool {
+	if !kind.IsRegular() {
+		return false
 	}
-	return b.String()
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	defer f.Close()
+	var first [1]byte
+	n, err := f.Read(first[:])
+	return n == 0 && err == io.EOF || n == 1 && strings.Contains("+-/", string(first[:]))
 }

@@ -101,6 +101,11 @@ func (s *server) start() (err error) {
 	if err != nil {
 		return err
 	}
+	for _, m := range []*fs.Mountpoint{s.mount, s.module} {
+		if names := m.Hidden(); len(names) > 0 {
+			logrus.Warnf("%s: the directory under the mount holds plain files, %q: writers made them while no recentfs was mounted there; remove them when recentfs is stopped", m.Dir(), names)
+		}
+	}
 	other := fs.CoveredBy(s.module.Dir())
 	if other == "" && !s.config.procNet {
 		// A dead recentfs may have left it, and it would lead to our tables.

@@ -1,0 +1,254 @@
+package fs
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// under is a directory as it is without the mounts on it.
+type under struct {
+	t  *testing.T
+	fd int
+}
+
+// openUnder opens a directory on which nothing is mounted yet.
+func openUnder(t *testing.T, dir string) under {
+	t.Helper()
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	return under{t, fd}
+}
+
+// write makes a plain file.
+func (u under) write(name, text string) {
+	u.t.Helper()
+	fd, err := unix.Openat(u.fd, name, unix.O_WRONLY|unix.O_CREAT|unix.O_CLOEXEC, 0o644)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, []byte(text)); err != nil {
+		u.t.Fatal(err)
+	}
+}
+
+// names are the directory's entries.
+func (u under) names() []string {
+	u.t.Helper()
+	fd, err := unix.Openat(u.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	f := os.NewFile(uintptr(fd), "under the mount")
+	defer f.Close()
+	names, err := f.Readdirnames(-1)
+	if err != nil {
+		u.t.Fatal(err)
+	}
+	return names
+}
+
+// mounts counts the mounts on a directory.
+func mounts(t *testing.T, dir string) int {
+	t.Helper()
+	return mountsOf(t, "thread-self", dir)
+}
+
+func mountsOf(t *testing.T, pid, dir string) (n int) {
+	t.Helper()
+	text, err := os.ReadFile("/proc/" + pid + "/mountinfo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.Contains(line, " "+dir+" ") {
+			n++
+		}
+	}
+	return n
+}
+
+// TestMountOverDeadAndFile has a file in the directory under the dead mount.
+func TestMountOverDeadAndFile(t *testing.T) {
+	needRoot(t)
+	for _, dead := range []int{1, 3} {
+		dir := scratch(t)
+		below := openUnder(t, dir)
+		for range dead {
+			kill(mountElsewhere(t, dir))
+		}
+		below.write("ssh", "+192.0.2.1\n")
+		if err := os.Mkdir(filepath.Join(dir, "x"), 0o755); err == nil {
+			t.Fatal("there is no dead mount")
+		}
+		m, _, err := Mount(dir, emptyModule(t))
+		if err != nil {
+			t.Fatalf("over %d dead mounts: %v", dead, err)
+		}
+		if n := mounts(t, dir); n != 1 {
+			t.Errorf("%d mounts on the directory, want the new one", n)
+		}
+		if err := m.Unmount(); err != nil {
+			t.Error(err)
+		}
+		if n := mounts(t, dir); n != 0 {
+			t.Errorf("%d mounts left on the directory", n)
+		}
+	}
+}
+
+// TestMountHidesFilesOfWriters mounts over files that writers have made in the
+// directory while nothing was mounted on it.
+func TestMountHidesFilesOfWriters(t *testing.T) {
+	needRoot(t)
+	for _, c := range []struct {
+		name, text string
+		hidden     bool
+	}{
+		{"added", "+192.0.2.1\n", true},
+		{"removed", "-192.0.2.1", true},
+		{"flushed", "/\n", true},
+		{"truncated", "", true},
+		{"someone's", "*recent\n", false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := scratch(t)
+			write(t, filepath.Join(dir, "ssh"), c.text)
+			m, _, err := Mount(dir, emptyModule(t))
+			if !c.hidden {
+				if want := `is not empty ("ssh" is in it)`; err == nil || !strings.Contains(err.Error(), want) {
+					t.Errorf("%v, want %q", err, want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := m.Hidden(); !slices.Equal(got, []string{"ssh"}) {
+				t.Errorf("hidden: %q", got)
+			}
+			if got := list(t, dir); got != "" {
+				t.Errorf("the mount lists %q", got)
+			}
+			if err := m.Unmount(); err != nil {
+				t.Error(err)
+			}
+			if text, err := os.ReadFile(filepath.Join(dir, "ssh")); err != nil || string(text) != c.text {
+				t.Errorf("then the file has %q, %v", text, err)
+			}
+		})
+	}
+}
+
+// TestWriterDuringRestarts writes to a table's file in a loop while recentfs is
+// killed and started again. No write may make a file in the directory under the
+// mount.
+func TestWriterDuringRestarts(t *testing.T) {
+	needRoot(t)
+	dir := scratch(t)
+	below := openUnder(t, dir)
+	cmd := mountElsewhere(t, dir)
+	writer := exec.Command("sh", "-c", "while :; do echo +192.0.2.1 > ssh; done 2>/dev/null")
+	writer.Args[2] = strings.ReplaceAll(writer.Args[2], "ssh", filepath.Join(dir, "ssh"))
+	if err := writer.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer kill(writer)
+	for range 30 {
+		kill(cmd)
+		cmd = mountElsewhere(t, dir)
+	}
+	if got := below.names(); len(got) != 0 {
+		t.Errorf("under the mount are %q", got)
+	}
+	if n := mounts(t, dir); n != 1 {
+		t.Errorf("%d mounts on the directory, want 1", n)
+	}
+}
+
+// TestStacked reads mounts on one directory. The last line is the lowest where a
+// mount was put beneath another.
+func TestStacked(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"none", "", nil},
+		{"one", "36 25 0:31 / /x rw - tmpfs a rw\n", []string{"a"}},
+		{"two", "36 25 0:31 / /x rw - tmpfs a rw\n37 36 0:32 / /x rw shared:3 master:1 - tmpfs b rw\n", []string{"b", "a"}},
+		{"one put beneath", "36 40 0:31 / /x rw - tmpfs a rw\n40 25 0:32 / /x rw - tmpfs b rw\n", []string{"a", "b"}},
+		{"others out of reach", "36 25 0:31 / /x rw - tmpfs a rw\n40 39 0:32 / /x rw - tmpfs b rw\n", []string{"b"}},
+		{"a root that is its own parent", "1 1 0:31 / / rw - tmpfs a rw\n", []string{"a"}},
+		{"another directory", "36 25 0:31 / /y rw - tmpfs a rw\n", []string{"a"}},
+		{"escapes", "36 25 0:31 / /with\\040space/\\134040 rw - tmpfs a\\040b\\043 rw\n", []string{"a b#"}},
+		{"an empty source", "36 25 0:31 / /x rw - tmpfs  rw\n", []string{""}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			infos, err := mountinfo.GetMountsFromReader(strings.NewReader(c.text), nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for _, m := range stacked(infos) {
+				got = append(got, m.Source)
+			}
+			if !slices.Equal(got, c.want) {
+				t.Errorf("%q, want %q", got, c.want)
+			}
+		})
+	}
+}
+
+// TestDeadMountStaysBelow mounts where the kernel does not put a mount beneath
+// the dead one: a user namespace may not move what was mounted before it. Before
+// Linux 6.5 that is so everywhere.
+func TestDeadMountStaysBelow(t *testing.T) {
+	needRoot(t)
+	dir := scratch(t)
+	kill(mountElsewhere(t, dir))
+	cmd := exec.Command("unshare", "--user", "--map-root-user", "--mount", os.Args[0])
+	cmd.Env = append(os.Environ(), mountEnv+"="+dir)
+	startMount(t, cmd)
+	if n := mountsOf(t, fmt.Sprint(cmd.Process.Pid), dir); n != 2 {
+		t.Errorf("%d mounts on the directory, want the new one and the dead one", n)
+	}
+	enter := []string{"--target", fmt.Sprint(cmd.Process.Pid), "--user", "--mount", "ls", dir}
+	if out, err := exec.Command("nsenter", enter...).CombinedOutput(); err != nil || len(out) != 0 {
+		t.Errorf("ls: %q, %v", out, err)
+	}
+}
+
+// TestUnmountDetachesDeadBelow ends a mount that has a dead one below.
+func TestUnmountDetachesDeadBelow(t *testing.T) {
+	needRoot(t)
+	dir := scratch(t)
+	kill(mountElsewhere(t, dir))
+	m, err := prepare(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, _ := newFilesystem(emptyModule(t))
+	if err := m.serve(files, options()); err != nil {
+		t.Fatal(err)
+	}
+	if n := mounts(t, dir); n != 2 {
+		t.Fatalf("%d mounts on the directory, want 2", n)
+	}
+	if err := m.Unmount(); err != nil {
+		t.Error(err)
+	}
+	if n := mounts(t, dir); n != 0 {
+		t.Errorf("%d mounts left on the directory", n)
+	}
+}
