@@ -13,7 +13,7 @@ import (
 
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
-	"recentfs/tests/isolated"
+	"recentfs/tests/lab"
 )
 
 // mountEnv makes the test binary mount an empty registry on the directory that
@@ -23,12 +23,7 @@ const mountEnv = "RECENTFS_TEST_MOUNT"
 func TestMain(m *testing.M) {
 	dir := os.Getenv(mountEnv)
 	if dir == "" {
-		// Tests of another package may begin with a copy of all mounts, which
-		// would keep ours in use.
-		if status, ran := isolated.Run(); ran {
-			os.Exit(status)
-		}
-		os.Exit(m.Run())
+		lab.Main(m)
 	}
 	module, err := recent.NewModule(recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100))
 	if err == nil {

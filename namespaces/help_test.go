@@ -13,15 +13,10 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"recentfs/tests/isolated"
+	"recentfs/tests/lab"
 )
 
-func TestMain(m *testing.M) {
-	if status, ran := isolated.Run(); ran {
-		os.Exit(status)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { lab.Main(m) }
 
 // patience is how long a test waits for what ought to happen at once.
 const patience = 20 * time.Second

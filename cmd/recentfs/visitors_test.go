@@ -21,15 +21,10 @@ import (
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
 	"recentfs/namespaces"
-	"recentfs/tests/isolated"
+	"recentfs/tests/lab"
 )
 
-func TestMain(m *testing.M) {
-	if status, ran := isolated.Run(); ran {
-		os.Exit(status)
-	}
-	os.Exit(m.Run())
-}
+func TestMain(m *testing.M) { lab.Main(m) }
 
 const (
 	// patience is how long a test waits for what ought to happen at once.

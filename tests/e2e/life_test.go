@@ -1,0 +1,219 @@
+package e2e
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+
+	"recentfs/tests/lab"
+)
+
+// TestReload has `recentfs reload` and SIGHUP exchange the rules: tables that
+// still have a rule keep their entries, and bad rules change nothing.
+func TestReload(t *testing.T) {
+	const (
+		before = `*recent
+:QUEUE0 ACCEPT [0:0]
+-A QUEUE0 -m recent --rcheck --name KEEP --rsource -j DROP
+-A QUEUE0 -m recent --rcheck --name GO --rsource -j DROP
+COMMIT
+`
+		after = `*recent
+:QUEUE0 ACCEPT [0:0]
+:QUEUE7 DROP [0:0]
+-A QUEUE0 -m recent --rcheck --name COME --rsource -j ACCEPT
+-A QUEUE0 -m recent --rcheck --name KEEP --rsource -j DROP
+COMMIT
+`
+		bad = `*recent
+:QUEUE0 ACCEPT [0:0]
+-A QUEUE0 -m recent --rcheck --name OTHER --rsource -j DROP
+-A QUEUE0 -m conntrack --ctstate NEW -j DROP
+COMMIT
+`
+	)
+	for _, way := range []struct {
+		name string
+		// reload asks for a reload and returns what is said about it, good
+		// or bad, once it is done.
+		reload func(d *lab.Daemon, ok bool) string
+	}{
+		{"command", func(d *lab.Daemon, ok bool) string {
+			got := d.Recentfs("reload")
+			if (got.Code == 0) != ok || (got.Stderr == "") != ok {
+				d.T.Fatalf("recentfs reload: exit %d, %q", got.Code, got.Stderr)
+			}
+			return got.Stderr
+		}},
+		{"SIGHUP", func(d *lab.Daemon, ok bool) string {
+			already := len(d.Output.String())
+			tables := d.Tables()
+			d.Signal(syscall.SIGHUP)
+			lab.Eventually(d.T, "the daemon reloads", func() error {
+				if said := d.Output.String()[already:]; !ok && strings.Contains(said, d.Rules+":") {
+					return nil
+				}
+				if ok && !slices.Equal(tables, d.Tables()) {
+					return nil
+				}
+				return fmt.Errorf("tables %q; it says:\n%s", d.Tables(), &d.Output)
+			})
+			return d.Output.String()[already:]
+		}},
+	} {
+		t.Run(way.name, func(t *testing.T) {
+			l := lab.NewNetwork(t)
+			l.Serve()
+			l.QueueTo(lab.IPv4, "filter", "INPUT", lab.TCPProbe.Match(lab.IPv4), "--queue-num 0")
+			d := lab.StartDaemon(t, l.Server, before)
+			d.Sh(fmt.Sprintf("echo +%v > KEEP; echo +192.0.2.9 > GO", lab.IPv4.Client))
+			l.Dropped(lab.TCPProbe, lab.IPv4)
+			rules := d.Must("rules")
+			if n := packets(t, rules, "--name KEEP"); n != 1 {
+				t.Errorf("the rule of KEEP counts %d packets, want 1:\n%s", n, rules)
+			}
+
+			d.SetRules(bad)
+			if said := way.reload(d, false); !strings.Contains(said, d.Rules+":4:") || !strings.Contains(said, "conntrack") {
+				t.Errorf("bad rules: %q does not name line 4 and conntrack", said)
+			}
+			if got := d.Must("rules"); got != rules {
+				t.Errorf("bad rules changed the running ones to\n%s", got)
+			}
+			if got := d.Tables(); !slices.Equal(got, []string{"GO", "KEEP"}) {
+				t.Errorf("tables after bad rules: %q", got)
+			}
+
+			kept := d.Only("KEEP")
+			d.SetRules(after)
+			way.reload(d, true)
+			if got := d.Tables(); !slices.Equal(got, []string{"COME", "KEEP"}) {
+				t.Errorf("tables after good rules: %q", got)
+			}
+			if got := d.Only("KEEP"); got.Src != kept.Src || !slices.Equal(got.Stamps, kept.Stamps) {
+				t.Errorf("KEEP was %+v and is %+v", kept, got)
+			}
+			lab.Eventually(t, "the new queue is bound", func() error {
+				if q := l.Server.Queues(t); len(q) != 2 {
+					return fmt.Errorf("queues %v", q)
+				}
+				return nil
+			})
+			l.Dropped(lab.TCPProbe, lab.IPv4)
+			d.Sh(fmt.Sprintf("echo +%v > COME", lab.IPv4.Client))
+			l.Passes(lab.TCPProbe, lab.IPv4)
+
+			d.SetRules(before)
+			way.reload(d, true)
+			if got := d.Read("GO"); len(got) != 0 {
+				t.Errorf("GO came back with its old entries: %v", got)
+			}
+			lab.Eventually(t, "the queue that lost its chain is unbound", func() error {
+				if q := l.Server.Queues(t); len(q) != 1 {
+					return fmt.Errorf("queues %v", q)
+				}
+				return nil
+			})
+		})
+	}
+}
+
+// TestSecondInstance has a second daemon say what it found taken, and leave
+// the first one alone.
+func TestSecondInstance(t *testing.T) {
+	l := lab.NewNetwork(t)
+	l.Serve()
+	l.QueueTo(lab.IPv4, "filter", "INPUT", lab.TCPProbe.Match(lab.IPv4), "--queue-num 0")
+	first := lab.StartDaemon(t, l.Server, oneTable("FIRST"))
+	for _, c := range []struct {
+		name   string
+		second func(*lab.Daemon)
+		wants  []string
+	}{
+		{"queue", func(*lab.Daemon) {}, []string{"queue 0"}},
+		{"mount point", func(d *lab.Daemon) {
+			d.SetRules(strings.ReplaceAll(oneTable("SECOND"), "QUEUE0", "QUEUE9"))
+			d.Mount = first.Mount
+		}, []string{first.Mount}},
+		{"control socket", func(d *lab.Daemon) {
+			d.SetRules(strings.ReplaceAll(oneTable("SECOND"), "QUEUE0", "QUEUE9"))
+			d.Control = first.Control
+		}, []string{first.Control}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			second := lab.NewDaemon(t, l.Server, oneTable("SECOND"))
+			own := second.Mount
+			c.second(second)
+			got := l.Server.Finish(t, second.Command())
+			second.Mount = own // the first one's is not this test's to clean up
+			if got.Code != 1 || strings.Count(got.Stderr, "\n") != 1 {
+				t.Errorf("exit %d, %q; want exit 1 and one line", got.Code, got.Stderr)
+			}
+			for _, want := range c.wants {
+				if !strings.Contains(got.Stderr, want) {
+					t.Errorf("%q does not name %s", got.Stderr, want)
+				}
+			}
+			if m := second.Mounts(); len(m) > 0 {
+				t.Errorf("it left a mount: %q", m)
+			}
+			if _, err := os.Lstat(second.Dir + "/control.sock"); !errors.Is(err, os.ErrNotExist) {
+				t.Errorf("it left a control socket: %v", err)
+			}
+		})
+	}
+	l.Passes(lab.TCPProbe, lab.IPv4)
+	if got := first.Only("FIRST"); len(got.Stamps) != 1 {
+		t.Errorf("FIRST: %+v, want one stamp", got)
+	}
+	first.Must("reload")
+	if q := l.Server.Queues(t); len(q) != 1 {
+		t.Errorf("queues: %v, want the first daemon's alone", q)
+	}
+}
+
+// TestKilled has a daemon take over what a killed one left: a dead mount and a
+// socket that nobody listens on.
+func TestKilled(t *testing.T) {
+	ns := lab.NewNetns(t)
+	d := lab.NewDaemon(t, ns, oneTable("T"))
+	d.Start()
+	d.Kill()
+	// stat(2) would do with the attributes that the kernel remembers.
+	if _, err := os.ReadDir(d.Mount); !errors.Is(err, syscall.ENOTCONN) {
+		t.Fatalf("the mount of a killed daemon: %v, want %v", err, syscall.ENOTCONN)
+	}
+	d.Start()
+	if m := d.Mounts(); len(m) != 2 {
+		t.Errorf("mounts: %q, want two", m)
+	}
+	d.Must("add", "T", "192.0.2.1")
+	d.Only("T")
+	d.Must("rules")
+	d.Stop()
+}
+
+// TestStop has both signals end the daemon with nothing left behind, also
+// while somebody stands in the mount and holds a table open.
+func TestStop(t *testing.T) {
+	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
+		for _, busy := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%v/busy=%v", s, busy), func(t *testing.T) {
+				d := lab.NewDaemon(t, lab.NewNetns(t), oneTable("T"))
+				d.Start()
+				if busy {
+					f, err := os.Open(d.File("T"))
+					if err != nil {
+						t.Fatal(err)
+					}
+					defer f.Close()
+				}
+				d.StopBy(s)
+			})
+		}
+	}
+}

@@ -1,0 +1,173 @@
+package live
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+var readCases = []fileCase{
+	{name: "reads of every size", do: func(tr *fileTrial) {
+		tr.put(10, 60)
+		for _, size := range []int{1, 7, 64, 1000, 4095} {
+			tr.readAll(tr.foo(), size)
+		}
+	}},
+	{name: "reads of a page and more", do: func(tr *fileTrial) {
+		tr.put(10, 90)
+		for _, size := range []int{4096, 5000, 8192, 131072, 1 << 20} {
+			tr.readAll(tr.foo(), size)
+		}
+	}, differs: "a large read gets more than a page, by choice: each read is a round trip"},
+	{name: "all of a table by reads of every size", do: func(tr *fileTrial) {
+		tr.put(10, 99)
+		for _, size := range []int{4096, 5000, 8192, 131072, 1 << 20} {
+			fd, total := tr.foo(), 0
+			for b := make([]byte, size); ; {
+				n, err := unix.Read(fd, b)
+				if total += max(n, 0); n <= 0 {
+					tr.add(fmt.Sprint("read ", size), total, err)
+					break
+				}
+			}
+			tr.seek(fd, 0, unix.SEEK_CUR)
+		}
+	}},
+	{name: "sizes mixed", do: func(tr *fileTrial) {
+		tr.put(10, 40)
+		fd := tr.foo()
+		for _, size := range []int{5, 0, 70, 1, 200, 3, 1500, 64, 2000} {
+			tr.read(fd, size)
+			tr.seek(fd, 0, unix.SEEK_CUR)
+		}
+	}},
+	{name: "pread and preadv", do: func(tr *fileTrial) {
+		tr.put(10, 40)
+		fd := tr.foo()
+		for _, off := range []int64{0, 1, 63, 64, 65, 500, 499, 1 << 20, 0, -1, 1<<63 - 1} {
+			b := make([]byte, 100)
+			n, err := unix.Pread(fd, b, off)
+			tr.bytes(fmt.Sprint("pread ", off), b, n, err)
+			v := [][]byte{b[:7], b[7:8], b[8:80]}
+			n, err = unix.Preadv(fd, v, off)
+			tr.bytes(fmt.Sprint("preadv ", off), b, n, err)
+			tr.seek(fd, 0, unix.SEEK_CUR)
+		}
+	}},
+	{name: "readv", do: func(tr *fileTrial) {
+		tr.put(10, 40)
+		fd := tr.foo()
+		for range 40 {
+			b := make([]byte, 100)
+			n, err := unix.Readv(fd, [][]byte{b[:7], b[7:8], b[8:80]})
+			tr.bytes("readv", b, n, err)
+		}
+	}},
+	{name: "flags of preadv2 and pwritev2", do: func(tr *fileTrial) {
+		tr.put(10, 12)
+		fd := tr.foo()
+		b := make([]byte, 10)
+		for _, flags := range []int{unix.RWF_NOWAIT, unix.RWF_HIPRI, unix.RWF_DSYNC, unix.RWF_SYNC, unix.RWF_APPEND, 1 << 30} {
+			n, err := unix.Preadv2(fd, [][]byte{b}, -1, flags)
+			tr.bytes(fmt.Sprint("preadv2 ", flags), b, n, err)
+			n, err = unix.Pwritev2(fd, [][]byte{[]byte("+1.2.3.4")}, -1, flags)
+			tr.add(fmt.Sprint("pwritev2 ", flags), n, err)
+		}
+	}, differs: "procfs takes no flags for a file that has no read_iter, FUSE does"},
+	{name: "seek to everywhere", do: func(tr *fileTrial) {
+		tr.put(10, 20)
+		fd := tr.foo()
+		for _, whence := range []int{unix.SEEK_SET, unix.SEEK_CUR, unix.SEEK_DATA, unix.SEEK_HOLE, 5, 6, -1} {
+			for _, off := range []int64{0, 1, 63, 64, 300, -1, -300, 1 << 31, 1 << 40, 1<<63 - 1, -1 << 63} {
+				tr.seek(fd, off, whence)
+				tr.read(fd, 20)
+				tr.seek(fd, 0, unix.SEEK_CUR)
+			}
+		}
+	}},
+	{name: "seek from the end", do: func(tr *fileTrial) {
+		fd := tr.foo()
+		for _, off := range []int64{0, 1, -1} {
+			tr.seek(fd, off, unix.SEEK_END)
+		}
+	}, differs: "seq_lseek refuses it, the kernel does it for FUSE by itself, from size 0"},
+	{name: "an entry gets stamps while it is read", do: func(tr *fileTrial) {
+		tr.put(10, 11)
+		fd := tr.foo()
+		tr.read(fd, 20)
+		tr.put(10, 11)
+		tr.put(10, 11)
+		tr.readAll(fd, 30)
+		tr.seek(fd, 0, unix.SEEK_SET)
+		tr.readAll(fd, 30)
+	}},
+	{name: "an entry comes at the end", do: func(tr *fileTrial) {
+		fd := tr.foo()
+		for i := range 5 {
+			tr.readAll(fd, 50)
+			tr.put(10+i, 11+i)
+		}
+		tr.readAll(fd, 50)
+	}},
+	{name: "an entry goes while it is read", do: func(tr *fileTrial) {
+		tr.put(10, 11)
+		fd := tr.foo()
+		tr.read(fd, 20)
+		tr.write(tr.open("foo", unix.O_WRONLY), "-10.0.0.10")
+		tr.readAll(fd, 20)
+		tr.put(11, 12)
+		tr.readAll(fd, 20)
+	}},
+	{name: "a flush while it is read", do: func(tr *fileTrial) {
+		for _, size := range []int{1, 7, 64, 100, 1000} {
+			tr.put(10, 40)
+			fd := tr.foo()
+			tr.read(fd, size)
+			tr.read(fd, size)
+			tr.write(tr.open("foo", unix.O_WRONLY), "/")
+			tr.readAll(fd, size)
+			tr.put(10, 40)
+			tr.seek(fd, 0, unix.SEEK_SET)
+			tr.readAll(fd, size)
+		}
+	}},
+	{name: "a flush and new entries while it is read", do: func(tr *fileTrial) {
+		for _, size := range []int{7, 64, 1000} {
+			tr.put(10, 40)
+			fd := tr.foo()
+			tr.read(fd, size)
+			tr.write(tr.open("foo", unix.O_WRONLY), "/")
+			tr.put(50, 80)
+			tr.readAll(fd, size)
+		}
+	}},
+	{name: "read, write, read on one descriptor", do: func(tr *fileTrial) {
+		tr.put(10, 20)
+		fd := tr.foo()
+		for range 3 {
+			tr.read(fd, 100)
+			tr.write(fd, "+10.0.0.30")
+			tr.seek(fd, 0, unix.SEEK_SET)
+			tr.write(fd, "+10.0.0.31")
+			tr.read(fd, 100)
+			tr.write(fd, "+10.0.0.400")
+			tr.read(fd, 100)
+			tr.seek(fd, 0, unix.SEEK_SET)
+			tr.write(fd, "-10.0.0.31")
+			tr.seek(fd, 0, unix.SEEK_SET)
+		}
+	}},
+	{name: "two descriptors of one open file", do: func(tr *fileTrial) {
+		tr.put(10, 20)
+		fd := tr.foo()
+		dup, err := unix.Dup(fd)
+		tr.add("dup", "ok", err)
+		tr.fds = append(tr.fds, dup)
+		tr.read(fd, 100)
+		tr.read(dup, 100)
+		tr.write(dup, "+10.0.0.30")
+		tr.seek(fd, 0, unix.SEEK_SET)
+		tr.write(dup, "+10.0.0.30")
+		tr.write(fd, "+10.0.0.31")
+	}},
+}

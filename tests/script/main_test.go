@@ -1,0 +1,9 @@
+package script
+
+import (
+	"testing"
+
+	"recentfs/tests/lab"
+)
+
+func TestMain(m *testing.M) { lab.Main(m) }
