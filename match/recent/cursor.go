@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"recentfs/match/addr"
 	"recentfs/match/jiffies"
 )
 
@@ -176,11 +177,10 @@ func longestLine(stamps int) int {
 // appendLine forms an entry's line: recent_seq_show. stamps are those in use.
 func appendLine(b []byte, s *slot, stamps []jiffies.Jiffies) []byte {
 	b = append(b, "src="...)
-	a := s.addr.bytes()
 	if s.family == unix.NFPROTO_IPV4 {
-		b = appendAddr4(b, a[:4])
+		b = addr.AppendPI4(b, s.addr)
 	} else {
-		b = appendAddr6(b, &a)
+		b = addr.AppendPI6(b, s.addr)
 	}
 	b = append(b, " ttl: "...)
 	b = strconv.AppendUint(b, uint64(s.ttl), 10)
@@ -227,26 +227,3 @@ const pairs = "00010203040506070809" +
 	"70717273747576777879" +
 	"80818283848586878889" +
 	"90919293949596979899"
-
-// appendAddr4 is the kernel's %pI4.
-func appendAddr4(b, a []byte) []byte {
-	for i, v := range a {
-		if i > 0 {
-			b = append(b, '.')
-		}
-		b = strconv.AppendUint(b, uint64(v), 10)
-	}
-	return b
-}
-
-// appendAddr6 is the kernel's %pI6: eight words of four digits.
-func appendAddr6(b []byte, a *[16]byte) []byte {
-	const digits = "0123456789abcdef"
-	for i, v := range a {
-		if i > 0 && i%2 == 0 {
-			b = append(b, ':')
-		}
-		b = append(b, digits[v>>4], digits[v&15])
-	}
-	return b
-}

@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"recentfs/match/addr"
 	"recentfs/match/jiffies"
 )
 
@@ -164,7 +165,7 @@ func TestReadAmongChanges(t *testing.T) {
 			once(set, w.clock.Now(), unix.NFPROTO_IPV4, a, a, 64, false)
 		}},
 		{"writes", func(w *world, set *Rule, a *[16]byte) {
-			if _, _, err := set.table.Write(appendAddr4([]byte{'+'}, a[:4]), 0); err != nil {
+			if _, _, err := set.table.Write(addr.AppendPI4([]byte{'+'}, addr.Load(a)), 0); err != nil {
 				w.Error(err)
 			}
 		}},

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"recentfs/match/addr"
 )
 
 // TestAgainstList has thousands of changes made to tables of few addresses,
@@ -64,7 +66,7 @@ func (w *world) holds(t *Table, list []string) {
 	n := t.slot(0).newer
 	for _, text := range list {
 		family, b := bytesOf(text)
-		a := loadAddr(&b)
+		a := addr.Load(&b)
 		if found := t.lookup(a, family, 0); found != n || n == 0 {
 			w.Fatalf("%s is found in slot %d, and has slot %d in the LRU list of %v", text, found, n, list)
 		}
@@ -108,19 +110,19 @@ func TestProbes(t *testing.T) {
 	const limit, secrets = 4096, 300 // the index is half full, for which theory has 1.5
 	for _, c := range []struct {
 		name string
-		addr func(i uint64) addr // of network byte order
+		addr func(i uint64) addr.Addr // of network byte order
 	}{
-		{"IPv4 in a row", func(i uint64) addr { return addr{lo: bits.ReverseBytes64((10<<24 + i) << 32)} }},
-		{"every second IPv4", func(i uint64) addr { return addr{lo: bits.ReverseBytes64((10<<24 + 2*i) << 32)} }},
-		{"IPv4 networks", func(i uint64) addr { return addr{lo: bits.ReverseBytes64((10<<24 + 256*i) << 32)} }},
-		{"IPv6 networks in a row", func(i uint64) addr {
-			return addr{bits.ReverseBytes64(0x20010db8<<32 + i), bits.ReverseBytes64(1)}
+		{"IPv4 in a row", func(i uint64) addr.Addr { return addr.Addr{Lo: bits.ReverseBytes64((10<<24 + i) << 32)} }},
+		{"every second IPv4", func(i uint64) addr.Addr { return addr.Addr{Lo: bits.ReverseBytes64((10<<24 + 2*i) << 32)} }},
+		{"IPv4 networks", func(i uint64) addr.Addr { return addr.Addr{Lo: bits.ReverseBytes64((10<<24 + 256*i) << 32)} }},
+		{"IPv6 networks in a row", func(i uint64) addr.Addr {
+			return addr.Addr{Lo: bits.ReverseBytes64(0x20010db8<<32 + i), Hi: bits.ReverseBytes64(1)}
 		}},
-		{"hosts of an IPv6 network", func(i uint64) addr {
-			return addr{bits.ReverseBytes64(0x20010db8 << 32), bits.ReverseBytes64(i)}
+		{"hosts of an IPv6 network", func(i uint64) addr.Addr {
+			return addr.Addr{Lo: bits.ReverseBytes64(0x20010db8 << 32), Hi: bits.ReverseBytes64(i)}
 		}},
-		{"devices of one maker", func(i uint64) addr {
-			return addr{bits.ReverseBytes64(0x20010db8 << 32), bits.ReverseBytes64(0x021122fffe<<24 + i)}
+		{"devices of one maker", func(i uint64) addr.Addr {
+			return addr.Addr{Lo: bits.ReverseBytes64(0x20010db8 << 32), Hi: bits.ReverseBytes64(0x021122fffe<<24 + i)}
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -130,7 +132,7 @@ func TestProbes(t *testing.T) {
 				if err := table.reserve(limit, 1); err != nil {
 					t.Fatal(err)
 				}
-				table.key = addr{random.Uint64(), random.Uint64()}
+				table.key = addr.Addr{Lo: random.Uint64(), Hi: random.Uint64()}
 				for i := range uint64(limit) {
 					table.add(c.addr(i), unix.NFPROTO_IPV6, 64, 1)
 				}

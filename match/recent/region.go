@@ -2,13 +2,13 @@ package recent
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"fmt"
 	"math/bits"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"recentfs/match/addr"
 	"recentfs/match/jiffies"
 )
 
@@ -38,9 +38,9 @@ type region struct {
 	stride  uintptr        // bytes from one slot to the next
 	ring    uint32         // stamps kept per address
 	entries uint32
-	used    uint32 // entries 1 to used have been in use at some time
-	free    uint32 // first of the free list
-	key     addr   // secret of the hash, so that nobody can aim at one place
+	used    uint32    // entries 1 to used have been in use at some time
+	free    uint32    // first of the free list
+	key     addr.Addr // secret of the hash, so that nobody can aim at one place
 }
 
 // ref is a place of the index.
@@ -52,7 +52,7 @@ type ref struct {
 // slot is the kernel's struct recent_entry. With four stamps it fills a line
 // of the processor's cache.
 type slot struct {
-	addr
+	addr    addr.Addr
 	nstamps uint16
 	index   uint16 // where in the ring the next stamp goes
 	family  uint8  // 0: the slot is free
@@ -82,21 +82,6 @@ func (s *slot) inUse(ring uint32) uint32 {
 // slotHead is the distance from a slot to its stamps.
 const slotHead = (unsafe.Sizeof(slot{}) + 7) &^ 7
 
-// addr is an address as two machine words; IPv4 takes the first four bytes.
-type addr struct{ lo, hi uint64 }
-
-func loadAddr(b *[16]byte) addr {
-	return addr{binary.NativeEndian.Uint64(b[:8]), binary.NativeEndian.Uint64(b[8:])}
-}
-
-func (a addr) bytes() (b [16]byte) {
-	binary.NativeEndian.PutUint64(b[:8], a.lo)
-	binary.NativeEndian.PutUint64(b[8:], a.hi)
-	return b
-}
-
-func (a addr) and(m addr) addr { return addr{a.lo & m.lo, a.hi & m.hi} }
-
 // reserve gives an empty region room for limit addresses with ring stamps.
 func (r *region) reserve(limit, ring uint32) error {
 	const line = 64 // of the processor's cache
@@ -121,7 +106,7 @@ func (r *region) reserve(limit, ring uint32) error {
 		slots:  unsafe.Pointer(&mem[slots]),
 		stride: uintptr(stride),
 		ring:   ring,
-		key:    loadAddr(&key),
+		key:    addr.Load(&key),
 	}
 	return nil
 }
@@ -150,8 +135,8 @@ func (r *region) stamps(n uint32) []jiffies.Jiffies {
 }
 
 // hash takes jhash's place in recent_entry_hash4 and recent_entry_hash6.
-func (r *region) hash(a addr) uint32 {
-	hi, lo := bits.Mul64(a.lo^r.key.lo, a.hi^r.key.hi)
+func (r *region) hash(a addr.Addr) uint32 {
+	hi, lo := bits.Mul64(a.Lo^r.key.Lo, a.Hi^r.key.Hi)
 	// With one half fixed, as in IPv4, the products of addresses in a row may be
 	// in a row too, which linear probing does not bear: so they are scattered.
 	x := hi ^ lo
@@ -165,7 +150,7 @@ func (r *region) place(i uint32) *ref {
 
 // lookup finds the entry of an address, or 0: recent_entry_lookup. A ttl of 0,
 // asked for or stored, equals any.
-func (r *region) lookup(a addr, family, ttl uint8) uint32 {
+func (r *region) lookup(a addr.Addr, family, ttl uint8) uint32 {
 	if len(r.index) == 0 {
 		return 0
 	}
@@ -235,7 +220,7 @@ const manyEntries = 1 << 14
 
 // add makes an entry, in place of the least recently seen where the table is
 // full: recent_entry_init.
-func (t *Table) add(a addr, family, ttl uint8, now jiffies.Jiffies) {
+func (t *Table) add(a addr.Addr, family, ttl uint8, now jiffies.Jiffies) {
 	if t.entries >= t.limit {
 		t.remove(t.slot(0).newer)
 	}

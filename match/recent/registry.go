@@ -6,6 +6,7 @@ import (
 	"slices"
 	"sync"
 
+	"recentfs/match/addr"
 	"recentfs/match/jiffies"
 )
 
@@ -206,7 +207,7 @@ type Table struct {
 	name   string
 	id     uint64
 	module *Module
-	mask   addr
+	mask   addr.Addr
 	limit  uint32 // ip_list_tot
 	refs   uint32 // guarded by Registry.mu
 
@@ -231,7 +232,7 @@ func newTable(m *Module, info *Info, ring uint32) (*Table, error) {
 	if p.Compat == Modern && (p.UID == nobody || p.GID == nobody) {
 		return nil, invalid("ip_list_uid=%d, ip_list_gid=%d: %d is nobody's", p.UID, p.GID, uint32(nobody))
 	}
-	t := &Table{name: info.Name, module: m, mask: loadAddr(&info.Mask), limit: p.ListTot}
+	t := &Table{name: info.Name, module: m, mask: addr.Load(&info.Mask), limit: p.ListTot}
 	t.attr = Attr{Perms: p.Perms, UID: p.UID, GID: p.GID}
 	if t.attr.Perms == 0 {
 		t.attr.Perms = 0o444

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"syscall"
 
+	"recentfs/match/addr"
 	"recentfs/match/jiffies"
 )
 
@@ -141,11 +142,11 @@ func (r *Rule) Match(b *Batch, now jiffies.Jiffies, family uint8, src, dst *[16]
 		t.changes++
 		b.held = t
 	}
-	return r.match(t, now, family, loadAddr(src).and(t.mask), ttl)
+	return r.match(t, now, family, addr.Load(src).And(t.mask), ttl)
 }
 
 // match is the part of recent_mt under recent_lock. t.mu is held.
-func (r *Rule) match(t *Table, now jiffies.Jiffies, family uint8, a addr, ttl uint8) bool {
+func (r *Rule) match(t *Table, now jiffies.Jiffies, family uint8, a addr.Addr, ttl uint8) bool {
 	hit, miss := !r.info.Invert, r.info.Invert
 	set := r.info.CheckSet
 	asked := uint8(0)

@@ -5,6 +5,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"recentfs/match/addr"
 )
 
 // Write does what a write(2) of data at position pos of the table's file does:
@@ -58,7 +60,7 @@ func (t *Table) whole(do func()) error {
 
 // put adds a stamp to an address or removes it. An address that was not there
 // gets the TTL 0, and one that was keeps its own.
-func (t *Table) put(a addr, family uint8, add bool) {
+func (t *Table) put(a addr.Addr, family uint8, add bool) {
 	n := t.lookup(a, family, 0)
 	switch {
 	case n == 0 && add:
@@ -70,18 +72,17 @@ func (t *Table) put(a addr, family uint8, add bool) {
 	}
 }
 
-// parseAddr reads the address of a write. A colon before any NUL, even one
-// behind the end of the line, makes it IPv6.
-func parseAddr(text []byte) (a addr, family uint8, ok bool) {
+// parseAddr reads the address of a write. A colon before any NUL, even one after
+// the end of the line, makes it IPv6.
+func parseAddr(text []byte) (a addr.Addr, family uint8, ok bool) {
 	visible := text
 	if i := bytes.IndexByte(text, 0); i >= 0 {
 		visible = text[:i]
 	}
-	var b [16]byte
 	if bytes.IndexByte(visible, ':') >= 0 {
-		family, ok = unix.NFPROTO_IPV6, parse6(text, &b)
-	} else {
-		family, ok = unix.NFPROTO_IPV4, parse4(text, b[:4])
+		a, ok = addr.Parse6(text)
+		return a, unix.NFPROTO_IPV6, ok
 	}
-	return loadAddr(&b), family, ok
+	a, ok = addr.Parse4(text)
+	return a, unix.NFPROTO_IPV4, ok
 }

@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"recentfs/capture"
+	"recentfs/match/addr"
 	"recentfs/match/jiffies"
 )
 
@@ -121,11 +122,13 @@ func (r LogRecord) String() string {
 	h := &r.Header
 	b := fmt.Appendf(nil, "%sIN=%s OUT=%s ", r.Prefix, until0(r.in[:]), until0(r.out[:]))
 	if h.Family == unix.NFPROTO_IPV4 {
-		b = fmt.Appendf(b, "SRC=%s DST=%s LEN=%d TTL=%d ", h.Addr(&h.Src), h.Addr(&h.Dst), r.Length, h.TTL)
+		b = addr.AppendPI4(append(b, "SRC="...), addr.Load(&h.Src))
+		b = addr.AppendPI4(append(b, " DST="...), addr.Load(&h.Dst))
+		b = fmt.Appendf(b, " LEN=%d TTL=%d ", r.Length, h.TTL)
 	} else {
-		// %pI6 writes all eight groups in full.
-		b = fmt.Appendf(b, "SRC=%s DST=%s LEN=%d HOPLIMIT=%d ",
-			h.Addr(&h.Src).StringExpanded(), h.Addr(&h.Dst).StringExpanded(), r.Length, h.TTL)
+		b = addr.AppendPI6(append(b, "SRC="...), addr.Load(&h.Src))
+		b = addr.AppendPI6(append(b, " DST="...), addr.Load(&h.Dst))
+		b = fmt.Appendf(b, " LEN=%d HOPLIMIT=%d ", r.Length, h.TTL)
 	}
 	if h.FragmentOffset != 0 {
 		b = fmt.Appendf(b, "FRAG:%d ", h.FragmentOffset)

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"recentfs/match/addr"
 	"recentfs/match/recent"
 )
 
@@ -85,20 +86,20 @@ func readName(_ *line, g *given) error {
 // prints where there is no mask, and which changes no address here.
 func readMask(l *line, g *given) error {
 	text := g.arg[0]
-	parse, family := anyIPv4, uint8(unix.NFPROTO_IPV4)
+	parse, family := addr.Aton, uint8(unix.NFPROTO_IPV4)
 	if strings.Contains(text, ":") {
-		parse, family = parseIPv6, unix.NFPROTO_IPV6
+		parse, family = addr.Pton6, unix.NFPROTO_IPV6
 	}
 	mask, ok := parse(text)
 	if !ok {
 		return fmt.Errorf("%s %q: write the mask as an address such as ffff:ffff:: or 255.255.255.0", g.as, text)
 	}
-	if family == unix.NFPROTO_IPV4 && mask == prefix(32) {
-		mask = recent.AllOnes
+	if family == unix.NFPROTO_IPV4 && mask == addr.Prefix(32) {
+		mask = addr.Prefix(128)
 	} else if err := l.only(family, g.as+" "+text); err != nil {
 		return err
 	}
-	g.match.recentInfo().Mask = mask
+	g.match.recentInfo().Mask = mask.Bytes()
 	return nil
 }
 

@@ -1,8 +1,7 @@
 package ruleset
 
 import (
-	"encoding/binary"
-
+	"recentfs/match/addr"
 	"recentfs/match/recent"
 )
 
@@ -36,26 +35,11 @@ type head struct {
 	in, out         device
 }
 
-// address is an address as two machine words, as capture.Header holds it.
-type address struct{ lo, hi uint64 }
-
-func loadAddress(b *[16]byte) address {
-	return address{binary.NativeEndian.Uint64(b[:8]), binary.NativeEndian.Uint64(b[8:])}
-}
-
-func (a address) bytes() (b [16]byte) {
-	binary.NativeEndian.PutUint64(b[:8], a.lo)
-	binary.NativeEndian.PutUint64(b[8:], a.hi)
-	return b
-}
-
-func (a address) and(m address) address { return address{a.lo & m.lo, a.hi & m.hi} }
-
 // network is an address and its mask, which need not be contiguous. The
 // address has no bit outside of the mask.
-type network struct{ addr, mask address }
+type network struct{ addr, mask addr.Addr }
 
-func (n *network) contains(b *[16]byte) bool { return loadAddress(b).and(n.mask) == n.addr }
+func (n *network) contains(b *[16]byte) bool { return addr.Load(b).And(n.mask) == n.addr }
 
 // device is the name of a network device, or how such names begin.
 type device struct {

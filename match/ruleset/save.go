@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"recentfs/match/addr"
 	"recentfs/match/recent"
 )
 
@@ -257,7 +258,7 @@ func appendRecent(b []byte, info *recent.Info, family uint8) []byte {
 	if family == 0 {
 		family = unix.NFPROTO_IPV4
 	}
-	b = appendAddress(append(b, " --mask "...), family, info.Mask)
+	b = addr.AppendNtop(append(b, " --mask "...), family, addr.Load(&info.Mask))
 	if info.Side == recent.Dest {
 		return append(b, " --rdest"...)
 	}

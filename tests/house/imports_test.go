@@ -14,9 +14,10 @@ import (
 // import. A package that is not here has no place in the house. Tests may import
 // everything, except tests/lab, which the tests of every package import.
 var mayImport = map[string][]string{
+	"recentfs/match/addr":      {},
 	"recentfs/match/jiffies":   {},
-	"recentfs/match/recent":    {"recentfs/match/jiffies"},
-	"recentfs/match/ruleset":   {"recentfs/match/recent", "recentfs/match/jiffies", "recentfs/capture"},
+	"recentfs/match/recent":    {"recentfs/match/addr", "recentfs/match/jiffies"},
+	"recentfs/match/ruleset":   {"recentfs/match/recent", "recentfs/match/addr", "recentfs/match/jiffies", "recentfs/capture"},
 	"recentfs/capture":         {},
 	"recentfs/capture/nfqueue": {"recentfs/capture"},
 	"recentfs/capture/pcap":    {"recentfs/capture"},

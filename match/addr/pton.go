@@ -1,4 +1,4 @@
-package recent
+package addr
 
 // class is what a character can be in an address: the IN6PTON_* bits of
 // net/core/utils.c.
@@ -37,6 +37,20 @@ func classify(text []byte, i int) (c class, value int) {
 		return hex, int(b-'A') + 10
 	}
 	return 0, 0
+}
+
+// Parse4 reads an IPv4 address of a write: in4_pton. See parse4.
+func Parse4(text []byte) (Addr, bool) {
+	var b [16]byte
+	ok := parse4(text, b[:4])
+	return Load(&b), ok
+}
+
+// Parse6 reads an IPv6 address of a write: in6_pton. See parse6.
+func Parse6(text []byte) (Addr, bool) {
+	var b [16]byte
+	ok := parse6(text, &b)
+	return Load(&b), ok
 }
 
 // parse4 reads four decimal numbers up to a newline, NUL, colon or the end:
@@ -136,7 +150,7 @@ func parse6(text []byte, out *[16]byte) bool {
 	}
 }
 
-// expand puts the words behind the gap at the end of out.
+// expand puts the words after the gap at the end of out.
 func expand(words []byte, gap int, out *[16]byte) bool {
 	if gap < 0 {
 		gap = len(words)
