@@ -28,14 +28,9 @@ package lab
 import (
 	"fmt"
 	"os"
-	"runtime"
 	"testing"
 	"time"
 )
-
-// The main goroutine keeps the main thread, so that this thread never becomes a
-// namespace's: it is the only thread that cannot end before the process.
-func init() { runtime.LockOSThread() }
 
 // Main runs a package's tests and exits. The tests run in a mount namespace of
 // their own, where /run is empty: names of namespaces (/run/netns), mounts and

@@ -38,22 +38,34 @@ func MakeNetns(t testing.TB) *Netns {
 	NeedRoot(t)
 	ns := &Netns{calls: make(chan func())}
 	made := make(chan error)
-	go func() {
-		// Never unlocked: the thread ends with this goroutine. The namespace,
-		// and what was started in it (Pdeathsig), end with the thread.
-		runtime.LockOSThread()
-		err := unix.Unshare(unix.CLONE_NEWNET)
-		ns.Path = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())
-		made <- err
-		for call := range ns.calls {
-			call()
-		}
-	}()
+	go ns.live(made)
 	if err := <-made; err != nil {
 		ns.End()
 		t.Fatalf("unshare(CLONE_NEWNET): %v", err)
 	}
 	return ns
+}
+
+// live moves a thread into a new namespace, says so, and does the calls.
+func (ns *Netns) live(made chan<- error) {
+	runtime.LockOSThread()
+	if unix.Gettid() == os.Getpid() {
+		// The main thread cannot end before the process. It is locked here
+		// until another thread has the namespace.
+		defer runtime.UnlockOSThread()
+		elsewhere := make(chan error)
+		go ns.live(elsewhere)
+		made <- <-elsewhere
+		return
+	}
+	// Never unlocked: the thread ends with this goroutine. The namespace, and
+	// what was started in it (Pdeathsig), end with the thread.
+	err := unix.Unshare(unix.CLONE_NEWNET)
+	ns.Path = fmt.Sprintf("/proc/%d/task/%d/ns/net", os.Getpid(), unix.Gettid())
+	made <- err
+	for call := range ns.calls {
+		call()
+	}
 }
 
 // NewNamed makes a namespace with a name.
