@@ -46,13 +46,13 @@ var parameters = []struct {
 	{"ip_list_gid", 0o644, func(p recent.Params) uint32 { return p.GID }},
 }
 
-// ParameterFiles are the paths of the parameters' files below the directory
-// that MountModule mounts.
-func ParameterFiles() (paths []string) {
+// ModuleFiles are the paths of what MountModule shows in dir: the link to the
+// caller's tables, and the files of the parameters.
+func ModuleFiles(dir string) (tables string, files []string) {
 	for _, p := range parameters {
-		paths = append(paths, filepath.Join(parametersName, p.name))
+		files = append(files, filepath.Join(dir, parametersName, p.name))
 	}
-	return paths
+	return filepath.Join(dir, SelfName), files
 }
 
 // MountModule shows the module in dir, as Mount shows tables.

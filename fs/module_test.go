@@ -84,7 +84,7 @@ func TestParameterFiles(t *testing.T) {
 		{"ip_list_uid", "7\n", "-rw-r--r--"},
 		{"ip_list_gid", "4294967294\n", "-rw-r--r--"},
 	} {
-		files = append(files, filepath.Join(parametersName, c.name))
+		files = append(files, m.path(c.name))
 		text, err := os.ReadFile(m.path(c.name))
 		if err != nil || string(text) != c.content {
 			t.Errorf("%s: %q, %v; want %q", c.name, text, err, c.content)
@@ -97,8 +97,8 @@ func TestParameterFiles(t *testing.T) {
 			t.Errorf("%s: %v of %d bytes, user %d's, %d links; want %s", c.name, info.Mode(), info.Size(), owner.Uid, owner.Nlink, c.mode)
 		}
 	}
-	if got := ParameterFiles(); !slices.Equal(got, files) {
-		t.Errorf("ParameterFiles: %q, want %q", got, files)
+	if link, got := ModuleFiles(m.dir); link != filepath.Join(m.dir, SelfName) || !slices.Equal(got, files) {
+		t.Errorf("ModuleFiles: %q, %q; want %q", link, got, files)
 	}
 	for _, dir := range []string{m.dir, m.path("")} {
 		if info, err := os.Stat(dir); err != nil || info.Mode().String() != "drwxr-xr-x" {

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"recentfs/fs"
+	"recentfs/fs/procnet"
 	"recentfs/namespaces"
 )
 
@@ -88,7 +89,7 @@ func execute(mountpoint, netns string, args []string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_SLAVE, ""); err != nil {
 		return fmt.Errorf("a mount namespace for %s: %w", args[0], err)
 	}
-	if _, err := fs.CoverProc(module); err != nil {
+	if _, err := procnet.Mount(fs.ModuleFiles(module)); err != nil {
 		return err
 	}
 	if _, err := os.Stat(procTables); errors.Is(err, os.ErrNotExist) {
@@ -124,7 +125,7 @@ func liveModule(mountpoint string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !fs.IsLive(module) {
+	if !procnet.IsLive(module) {
 		return "", fmt.Errorf("%s: no recentfs serves it: start 'recentfs run', or name its --mountpoint", mountpoint)
 	}
 	return filepath.EvalSymlinks(module)

@@ -11,6 +11,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"recentfs/fs"
+	"recentfs/fs/procnet"
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
 	"recentfs/match/ruleset"
@@ -27,7 +28,7 @@ type server struct {
 	tables    *recent.Module // what the registries of all namespaces share
 	mount     *fs.Mountpoint
 	module    *fs.Mountpoint
-	cover     *fs.Cover // nil without --proc-net
+	cover     *procnet.Cover // nil without --proc-net
 	control   *control
 	selection *namespaces.Selection // nil without --netns
 	unwatch   func()                // ends the watch for namespaces; nil without
@@ -106,16 +107,16 @@ func (s *server) start() (err error) {
 			logrus.Warnf("%s: the directory under the mount holds plain files, %q: writers made them while no recentfs was mounted there; remove them when recentfs is stopped", m.Dir(), names)
 		}
 	}
-	other := fs.CoveredBy(s.module.Dir())
+	other := procnet.MountedBy(s.module.Dir())
 	if other == "" && !s.config.procNet {
 		// A dead recentfs may have left it, and it would lead to our tables.
-		return fs.Uncover()
+		return procnet.Unmount()
 	}
 	if s.config.procNet {
 		if other != "" {
 			return fmt.Errorf("--proc-net: another recentfs, which serves %s, has taken /proc/net: stop that first", other)
 		}
-		if s.cover, err = fs.CoverProc(s.module.Dir()); err != nil {
+		if s.cover, err = procnet.Mount(fs.ModuleFiles(s.module.Dir())); err != nil {
 			return fmt.Errorf("--proc-net: %w", err)
 		}
 	}
@@ -216,7 +217,7 @@ func (s *server) stop() error {
 		errs = append(errs, i.unbindAll())
 	}
 	if s.cover != nil {
-		errs = append(errs, fs.Uncover())
+		errs = append(errs, procnet.Unmount())
 	}
 	for _, m := range []*fs.Mountpoint{s.module, s.mount} {
 		if m == nil {

@@ -22,11 +22,12 @@ var mayImport = map[string][]string{
 	"recentfs/capture/nfqueue": {"recentfs/capture"},
 	"recentfs/capture/pcap":    {"recentfs/capture"},
 	"recentfs/fs":              {"recentfs/match/recent", "recentfs/match/jiffies"},
+	"recentfs/fs/procnet":      {},
 	"recentfs/namespaces":      {},
 	"recentfs/cmd/recentfs": {
 		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset",
 		"recentfs/capture", "recentfs/capture/nfqueue", "recentfs/capture/pcap",
-		"recentfs/fs", "recentfs/namespaces",
+		"recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces",
 	},
 	"recentfs/tests/lab": {},
 }
