@@ -18,13 +18,10 @@ import (
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
-// patience is how long a test waits for what ought to happen at once.
+// patience is how long a test waits for something that should happen at once.
 const patience = 20 * time.Second
 
-// threadPath is the namespace of the calling thread.
-const threadPath = "/proc/thread-self/ns/net"
-
-// needRoot skips where the kernel would refuse to make a namespace.
+// needRoot skips the test where the kernel refuses to make a namespace.
 func needRoot(t *testing.T) {
 	t.Helper()
 	if os.Geteuid() != 0 {
@@ -43,12 +40,12 @@ func open(t *testing.T, path string) *Namespace {
 	return ns
 }
 
-// newNamespace is one without a name, which lasts until the test ends.
+// newNamespace makes a namespace without a name, which lasts until the test ends.
 func newNamespace(t *testing.T) *Namespace {
 	t.Helper()
 	needRoot(t)
 	var ns *Namespace
-	err := open(t, ownPath).Do(func() (err error) { // on a thread that ends
+	err := open(t, ownPath).Do(func() (err error) { // on a thread that ends with Do
 		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
 			ns, err = Open(threadPath)
 		}
@@ -61,8 +58,8 @@ func newNamespace(t *testing.T) *Namespace {
 	return ns
 }
 
-// bind mounts a namespace on a new file, as `ip netns attach` does, until the
-// test ends or unbind.
+// bind mounts a namespace on a new file, as `ip netns attach` does. The mount
+// stays until unbind or the end of the test.
 func bind(t *testing.T, ns *Namespace, path string) {
 	t.Helper()
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -80,8 +77,7 @@ func bind(t *testing.T, ns *Namespace, path string) {
 	})
 }
 
-// unbind takes a namespace off its file and removes that, as `ip netns delete`
-// does.
+// unbind unmounts a namespace's file and removes it, as `ip netns delete` does.
 func unbind(t *testing.T, path string) {
 	t.Helper()
 	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
@@ -92,16 +88,17 @@ func unbind(t *testing.T, path string) {
 	}
 }
 
-// named is the path of a name.
+// named is the path of a name in Directory.
 func named(name string) string { return filepath.Join(Directory, name) }
 
-// process is one inside of a namespace.
+// process is a process inside a namespace.
 type process struct {
 	cmd   *exec.Cmd
 	stdin io.Closer
 }
 
-// startProcess starts one that ends with the test, since its input does.
+// startProcess starts a process that ends when its input is closed: at the end of
+// the test at the latest, however that ends.
 func startProcess(t *testing.T, ns *Namespace) *process {
 	t.Helper()
 	p := &process{cmd: exec.Command("cat")}
@@ -124,7 +121,7 @@ func (p *process) end() {
 	p.cmd.Wait()
 }
 
-// zombie ends the process and leaves it unwaited for.
+// zombie ends the process but does not wait for it.
 func (p *process) zombie(t *testing.T) {
 	t.Helper()
 	p.stdin.Close()
@@ -134,7 +131,7 @@ func (p *process) zombie(t *testing.T) {
 	}
 }
 
-// selected is a selection that is closed when the test ends.
+// selected makes a selection that is closed when the test ends.
 func selected(t *testing.T, texts ...string) *Selection {
 	t.Helper()
 	s, err := Select(texts)
@@ -145,7 +142,7 @@ func selected(t *testing.T, texts ...string) *Selection {
 	return s
 }
 
-// names are those of a list, in its order.
+// names returns the names of a list, in its order.
 func names(list []Found, err error) string {
 	if err != nil {
 		return err.Error()
@@ -157,19 +154,19 @@ func names(list []Found, err error) string {
 	return strings.Join(all, " ")
 }
 
-// eventually waits until something is so.
+// eventually waits until so returns true.
 func eventually(t *testing.T, what string, so func() bool) {
 	t.Helper()
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for deadline := time.Now().Add(patience); !so(); <-tick.C {
 		if time.Now().After(deadline) {
-			t.Fatalf("not so after %v: %s", patience, what)
+			t.Fatalf("after %v still not: %s", patience, what)
 		}
 	}
 }
 
-// descriptors is how many this process has open.
+// descriptors counts this process's open descriptors.
 func descriptors(t *testing.T) int {
 	t.Helper()
 	files, err := os.ReadDir("/proc/self/fd")

@@ -1,12 +1,12 @@
 // Package namespaces finds network namespaces, tells them apart, runs functions
-// inside them and notices when they come and go: what pernet operations are to
-// a module of the kernel (net/core/net_namespace.c), as far as a process can
-// have it.
+// inside them and notices when they come and go. It does for a process what
+// pernet operations (net/core/net_namespace.c) do for a kernel module, as far as
+// a process can.
 //
-// The kernel tells nobody about its namespaces. What can be watched is where a
-// namespace is to be found: a name, which is a mount in Directory
-// (ip-netns(8)), some other path, or a process. A namespace is taken to come
-// and go with that, even if processes are still inside of it.
+// The kernel does not announce namespaces to processes. A process can only watch
+// the places where it finds a namespace: a name, which is a mount in Directory
+// (ip-netns(8)), another path, or a process. Here a namespace comes and goes
+// with its place, even while processes still run inside it.
 package namespaces
 
 import (
@@ -22,30 +22,34 @@ import (
 // Directory holds a mount for each namespace that has a name.
 const Directory = "/run/netns"
 
-// ID tells namespaces apart: the device and inode of their files. The kernel
-// uses an inode again once a namespace is gone, which it is not as long as
-// somebody has it open.
+// ID identifies a namespace by the device and inode of its file. The kernel may
+// reuse the inode of a namespace that is gone, but not while a process holds the
+// namespace open.
 type ID struct{ Dev, Ino uint64 }
 
-// String is how readlink(2) shows the namespace of a process.
+// String formats the ID as readlink(2) shows a process's namespace.
 func (id ID) String() string { return fmt.Sprintf("net:[%d]", id.Ino) }
 
-// Of is the namespace of a process or thread. Looking at another user's needs
-// CAP_SYS_PTRACE (proc_ns_readlink).
+// Of returns the namespace of a process or thread. For a process of another user
+// it needs CAP_SYS_PTRACE (proc_ns_get_link).
 func Of(pid int) (ID, error) { return identify(processPath(strconv.Itoa(pid))) }
 
-// MaySee tells whether Of may look at any process's.
-func MaySee() bool {
+// CanInspectProcesses reports whether the calling thread may use Of on every
+// process.
+func CanInspectProcesses() bool {
 	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 	var sets [2]unix.CapUserData
 	err := unix.Capget(&header, &sets[0])
 	return err == nil && sets[0].Effective&(1<<unix.CAP_SYS_PTRACE) != 0
 }
 
-// Own is the namespace of this process.
+// Own returns the namespace of this process.
 func Own() (ID, error) { return identify(ownPath) }
 
-const ownPath = "/proc/self/ns/net"
+const (
+	ownPath    = "/proc/self/ns/net"        // of the process's main thread
+	threadPath = "/proc/thread-self/ns/net" // of the calling thread
+)
 
 func processPath(pid string) string { return "/proc/" + pid + "/ns/net" }
 
@@ -57,15 +61,15 @@ func identify(path string) (ID, error) {
 	return ID{uint64(st.Dev), st.Ino}, nil
 }
 
-// Namespace is an open network namespace, which lives at least as long.
+// Namespace is an open network namespace. It exists at least until Close.
 type Namespace struct {
 	id   ID
 	file *os.File
 }
 
-// Open opens the namespace that a path leads to.
+// Open opens the namespace at a path.
 func Open(path string) (*Namespace, error) {
-	// Nobody need be at the other end of what is but a pipe.
+	// O_NONBLOCK: a FIFO without a writer must not block us.
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
@@ -82,13 +86,13 @@ func Open(path string) (*Namespace, error) {
 	return &Namespace{ID{uint64(st.Dev), st.Ino}, f}, nil
 }
 
-// letGo opens the namespace once more, from inside, and gives up the file that
-// it was opened by: that would keep its mount busy, and umount(8) from taking a
-// name away.
-func (n *Namespace) letGo() error {
+// reopenInside opens the namespace again from inside and closes the first file.
+// That file belongs to the mount of the namespace's name and keeps the mount
+// busy, so that umount(8) could not remove the name.
+func (n *Namespace) reopenInside() error {
 	var inside *os.File
 	err := n.Do(func() (err error) {
-		inside, err = os.Open("/proc/thread-self/ns/net")
+		inside, err = os.Open(threadPath)
 		return err
 	})
 	if err != nil {
@@ -100,14 +104,14 @@ func (n *Namespace) letGo() error {
 	return nil
 }
 
-// ID is the same for every Namespace that is the same one.
+// ID returns the namespace's identity, however the namespace was opened.
 func (n *Namespace) ID() ID { return n.id }
 
-// Close gives the namespace up.
+// Close closes the namespace's file.
 func (n *Namespace) Close() error { return n.file.Close() }
 
-// Enter moves the calling thread into the namespace, for good: the caller has
-// locked it (runtime.LockOSThread). It needs CAP_SYS_ADMIN.
+// Enter moves the calling thread into the namespace and leaves it there. The
+// caller must hold runtime.LockOSThread. Enter needs CAP_SYS_ADMIN.
 func (n *Namespace) Enter() error {
 	if err := unix.Setns(int(n.file.Fd()), unix.CLONE_NEWNET); err != nil {
 		return fmt.Errorf("enter network namespace %v: %w: run as root", n.id, err)
@@ -115,9 +119,9 @@ func (n *Namespace) Enter() error {
 	return nil
 }
 
-// Do runs f inside the namespace, on a thread of its own that ends with it, so
-// that nothing else ever runs there by accident. Sockets and files of
-// /proc/thread-self/net that f opens are the namespace's.
+// Do runs f inside the namespace, on a new thread that ends when f returns, so
+// that no other code runs there by accident. Sockets and files of
+// /proc/thread-self/net that f opens belong to the namespace.
 func (n *Namespace) Do(f func() error) error {
 	err := errors.New("the function did not return")
 	done := make(chan struct{})
@@ -125,8 +129,9 @@ func (n *Namespace) Do(f func() error) error {
 		defer close(done)
 		runtime.LockOSThread() // never unlocked
 		if unix.Gettid() == os.Getpid() {
-			// The main thread would not end, and /proc/self is what it is in.
-			// While it is held here, another takes this on.
+			// Not on the main thread: it would not end, and /proc/self shows its
+			// namespace. While this goroutine holds the main thread, the next
+			// goroutine gets another one.
 			defer runtime.UnlockOSThread()
 			err = n.Do(f)
 			return

@@ -3,16 +3,18 @@ package namespaces
 import (
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
 )
 
-// TestID comes to one namespace by several ways.
+// TestID opens one namespace by several paths.
 func TestID(t *testing.T) {
 	ns, other := newNamespace(t), newNamespace(t)
 	if ns.ID() == other.ID() {
@@ -26,7 +28,7 @@ func TestID(t *testing.T) {
 		{"a name", first},
 		{"another path", second},
 		{"a process", processPath(p.pid())},
-		{"by way of its root directory", "/proc/self/root" + first},
+		{"through a root directory", "/proc/self/root" + first},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if id := open(t, c.path).ID(); id != ns.ID() {
@@ -50,11 +52,11 @@ func TestID(t *testing.T) {
 	}
 	p.end()
 	if id, err := Of(p.cmd.Process.Pid); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("Of a process that is gone: %v, %v", id, err)
+		t.Errorf("Of a process that has ended: %v, %v", id, err)
 	}
 }
 
-// TestOpenOthers opens what is no network namespace.
+// TestOpenOthers opens files that are not network namespaces.
 func TestOpenOthers(t *testing.T) {
 	dir := t.TempDir()
 	file, pipe := filepath.Join(dir, "file"), filepath.Join(dir, "pipe")
@@ -66,10 +68,10 @@ func TestOpenOthers(t *testing.T) {
 	}
 	before := descriptors(t)
 	for _, c := range []struct{ name, path, want string }{
-		{"nothing", dir + "/nosuch", "no such file or directory"},
+		{"no file", dir + "/nosuch", "no such file or directory"},
 		{"a file", file, "is no network namespace"},
 		{"a directory", dir, "is no network namespace"},
-		{"a pipe that nobody writes", pipe, "is no network namespace"},
+		{"a FIFO without a writer", pipe, "is no network namespace"},
 		{"a device", "/dev/null", "is no network namespace"},
 		{"a mount namespace", "/proc/self/ns/mnt", "is no network namespace"},
 		{"a user namespace", "/proc/self/ns/user", "is no network namespace"},
@@ -87,7 +89,7 @@ func TestOpenOthers(t *testing.T) {
 		})
 	}
 	if now := descriptors(t); now != before {
-		t.Errorf("%d descriptors, before it was %d", now, before)
+		t.Errorf("%d descriptors are open, before it was %d", now, before)
 	}
 }
 
@@ -95,7 +97,7 @@ func TestDo(t *testing.T) {
 	ns := newNamespace(t)
 	inside := func() error {
 		if id, err := identify(threadPath); err != nil || id != ns.ID() {
-			t.Errorf("inside it is %v, %v; want %v", id, err, ns.ID())
+			t.Errorf("inside, the namespace is %v, %v; want %v", id, err, ns.ID())
 		}
 		return nil
 	}
@@ -108,7 +110,7 @@ func TestDo(t *testing.T) {
 		{"inside", inside, ""},
 		{"an error", func() error { return failure }, failure.Error()},
 		{"no return", func() error { runtime.Goexit(); return nil }, "the function did not return"},
-		{"inside of itself", func() error { return ns.Do(inside) }, ""},
+		{"Do within Do", func() error { return ns.Do(inside) }, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			switch err := ns.Do(c.f); {
@@ -119,7 +121,7 @@ func TestDo(t *testing.T) {
 			}
 		})
 	}
-	t.Run("of a namespace that is closed", func(t *testing.T) {
+	t.Run("a closed namespace", func(t *testing.T) {
 		closed := newNamespace(t)
 		closed.Close()
 		if err := closed.Do(func() error { t.Error("called"); return nil }); !errors.Is(err, unix.EBADF) {
@@ -128,9 +130,9 @@ func TestDo(t *testing.T) {
 	})
 }
 
-// TestDoLeavesNoTrace finds nothing else inside of a namespace after calls to
-// Do: not the thread that called, no thread that goroutines run on later, and
-// not the main thread, whose namespace is what others see of the process.
+// TestDoLeavesNoTrace checks that Do leaves no thread inside the namespace: not the
+// calling thread, no thread that runs a later goroutine, and not the main thread,
+// whose namespace others see as the process's.
 func TestDoLeavesNoTrace(t *testing.T) {
 	ns := newNamespace(t)
 	own, err := Own()
@@ -144,7 +146,7 @@ func TestDoLeavesNoTrace(t *testing.T) {
 	}
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
-	// By turns from this thread and from others, of which one is the main one.
+	// In turn from this thread and from others, one of which is the main thread.
 	for i := range 200 {
 		call := func() {
 			if err := ns.Do(func() error { return nil }); err != nil {
@@ -165,7 +167,7 @@ func TestDoLeavesNoTrace(t *testing.T) {
 	all := make(chan struct{})
 	for range 100 {
 		wg.Go(func() {
-			runtime.LockOSThread() // 100 threads at once, so that none stays unseen
+			runtime.LockOSThread() // 100 threads at once, so that every idle thread runs one
 			defer runtime.UnlockOSThread()
 			<-all
 			home("a later goroutine", threadPath)
@@ -175,7 +177,7 @@ func TestDoLeavesNoTrace(t *testing.T) {
 	wg.Wait()
 }
 
-// TestDoTogether runs many at once, each in its own namespace.
+// TestDoTogether runs many calls at once, in four namespaces.
 func TestDoTogether(t *testing.T) {
 	var spaces []*Namespace
 	for range 4 {
@@ -201,4 +203,66 @@ func TestDoTogether(t *testing.T) {
 		}
 	}
 	wg.Wait()
+}
+
+// TestCanInspectProcesses tries it, and Of itself, with other capabilities.
+func TestCanInspectProcesses(t *testing.T) {
+	needRoot(t)
+	other := exec.Command("cat") // another user's process
+	other.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
+	stdin, err := other.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Wait()
+	defer stdin.Close()
+	for _, c := range []struct {
+		name         string
+		capabilities uint64
+		can          bool
+	}{
+		{"all", ^uint64(0), true},
+		{"none", 0, false},
+		{"only CAP_SYS_PTRACE", 1 << unix.CAP_SYS_PTRACE, true},
+		{"only CAP_SYS_ADMIN", 1 << unix.CAP_SYS_ADMIN, false},
+		{"all but CAP_SYS_PTRACE", ^uint64(1 << unix.CAP_SYS_PTRACE), false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			withCapabilities(t, c.capabilities, func() {
+				if can := CanInspectProcesses(); can != c.can {
+					t.Errorf("CanInspectProcesses: %v, want %v", can, c.can)
+				}
+				if id, err := Of(other.Process.Pid); (err == nil) != c.can {
+					t.Errorf("Of another user's process: %v, %v; want success: %v", id, err, c.can)
+				}
+			})
+		})
+	}
+}
+
+// withCapabilities runs f on a thread that has no others in its effective set.
+func withCapabilities(t *testing.T, keep uint64, f func()) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends
+		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+		var sets [2]unix.CapUserData
+		err := unix.Capget(&header, &sets[0])
+		if err == nil {
+			sets[0].Effective &= uint32(keep)
+			sets[1].Effective &= uint32(keep >> 32)
+			err = unix.Capset(&header, &sets[0])
+		}
+		if err == nil {
+			f()
+		}
+		done <- err
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
 }

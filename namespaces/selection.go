@@ -16,41 +16,41 @@ import (
 const (
 	// All selects every namespace of Directory and this process's own.
 	All = "all"
-	// host is the name of this process's own among all, where it has none.
+	// host names this process's own namespace where Directory has no name for it.
 	host = "host"
 )
 
-// Selection is which namespaces somebody wants, whether they are there or not.
+// Selection says which namespaces the user wants, whether they exist or not.
 type Selection struct {
 	places []place
 	all    bool
 }
 
-// place is where a namespace is to be found.
+// place is a path where a namespace may be.
 type place struct {
 	name, path string
-	process    *os.File // a pidfd, where the place is a process's
+	process    *os.File // a pidfd if the place is a process, else nil
 }
 
-// Found is a namespace that is there.
+// Found is a namespace that exists now.
 type Found struct {
-	// Name is the last element of a path, the number of a process, or the name
-	// in Directory. It is not empty and has no slash.
+	// Name is the last element of a path, a process's id, or a name in
+	// Directory. It is not empty and has no slash.
 	Name string
 	Path string
 	ID   ID
-	// Names are all by which it was found, Name the first.
+	// Names are all names under which it was found. Name is the first.
 	Names []string
 }
 
-// ErrGone says that a namespace that was found is no longer where it was.
-var ErrGone = errors.New("the network namespace is gone already")
+// ErrGone means that a namespace is no longer in the place where it was found.
+var ErrGone = errors.New("the network namespace is gone")
 
 // Open opens the namespace that was found.
 func (f Found) Open() (*Namespace, error) {
 	n, err := Open(f.Path)
 	if err == nil && n.ID() == f.ID {
-		if err := n.letGo(); err != nil {
+		if err := n.reopenInside(); err != nil {
 			return nil, err
 		}
 		return n, nil
@@ -64,10 +64,9 @@ func (f Found) Open() (*Namespace, error) {
 	return nil, err
 }
 
-// Select reads what names namespaces on a command line: a name of Directory, a
-// path, a process's id, or All. A process that is gone, and a path or name that
-// is not there now, is an error; later they may come and go. Two places of the
-// same name are an error too.
+// Select parses the names of namespaces on a command line: a name in Directory,
+// a path, a process's id, or All. Each must exist now; later it may come and go.
+// Two places with the same name are an error.
 func Select(texts []string) (*Selection, error) {
 	s := &Selection{}
 	for _, text := range texts {
@@ -87,16 +86,17 @@ func Select(texts []string) (*Selection, error) {
 	return s, nil
 }
 
-// processNet is a path that stands for a process.
+// processNet matches what stands for a process: its id, or a path in /proc.
 var processNet = regexp.MustCompile(`^(?:/proc/)?(\d+)(?:/ns/net)?$`)
 
-// Locate is the path of a namespace that is named as for Select, but not by All.
+// Locate returns the path of a namespace. It parses text as Select does, but
+// refuses All.
 func Locate(text string) (string, error) {
 	p, err := parse(text)
 	return p.path, err
 }
 
-// parse reads the name of a place.
+// parse turns a name, a path or a process's id into a place.
 func parse(text string) (place, error) {
 	if m := processNet.FindStringSubmatch(text); m != nil {
 		return place{name: m[1], path: processPath(m[1])}, nil
@@ -106,7 +106,7 @@ func parse(text string) (place, error) {
 		return place{name: filepath.Base(path), path: path}, err
 	}
 	if text == "" || text == "." || text == ".." || text == All {
-		return place{}, fmt.Errorf("network namespace %q: a name of 'ip netns list', a path or a process id is needed", text)
+		return place{}, fmt.Errorf("network namespace %q: name one of 'ip netns list', a path or a process id", text)
 	}
 	return place{name: text, path: filepath.Join(Directory, text)}, nil
 }
@@ -114,13 +114,13 @@ func parse(text string) (place, error) {
 func (s *Selection) add(p place) error {
 	for _, other := range s.places {
 		if other.name == p.name && other.path != p.path {
-			return fmt.Errorf("network namespaces %s and %s would both be called %s: name one of them by 'ip netns attach'", other.path, p.path, p.name)
+			return fmt.Errorf("network namespaces %s and %s would both be called %s: give one of them another name with 'ip netns attach'", other.path, p.path, p.name)
 		}
 		if other.path == p.path {
 			return nil
 		}
 	}
-	// The pidfd first: then the path is that process's, or gone.
+	// Open the pidfd first: if the process ends before Open, the pidfd shows it.
 	if m := processNet.FindStringSubmatch(p.path); m != nil {
 		pid, err := strconv.Atoi(m[1])
 		if err != nil {
@@ -136,24 +136,23 @@ func (s *Selection) add(p place) error {
 	n, err := Open(p.path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
-		return fmt.Errorf("network namespace %s: %s is not there: see 'ip netns list', or make it first", p.name, p.path)
+		return fmt.Errorf("network namespace %s: %s is not there: see 'ip netns list', or create it first", p.name, p.path)
 	case err != nil:
 		return fmt.Errorf("network namespace %s: %w", p.name, err)
 	}
 	return n.Close()
 }
 
-// Names tells whether a namespace was selected by that name, and not as one of
-// all.
+// Names reports whether a name was selected explicitly, not only as one of All.
 func (s *Selection) Names(name string) bool {
 	return slices.ContainsFunc(s.places, func(p place) bool { return p.name == name })
 }
 
-// May tells whether a namespace of that name may be in the selection at some
-// time.
-func (s *Selection) May(name string) bool { return s.all || s.Names(name) }
+// CouldSelect reports whether a namespace with that name is selected whenever it
+// exists.
+func (s *Selection) CouldSelect(name string) bool { return s.all || s.Names(name) }
 
-// Close ends the selection; it is not used by then.
+// Close releases the selection. No other method may run then or later.
 func (s *Selection) Close() {
 	for _, p := range s.places {
 		if p.process != nil {
@@ -162,9 +161,10 @@ func (s *Selection) Close() {
 	}
 }
 
-// Present are those that are there now, each once: in the order of the selection
-// and then of Directory. Of two namespaces with one name the first has it; host
-// is this process's own in any case. An error says that it is not known.
+// Present returns the selected namespaces that exist now, each of them once: in
+// the order of the selection, then in the order of Directory. If two namespaces
+// have the same name, the first one keeps it; with All, host is always this
+// process's own. An error means that Present could not find out.
 func (s *Selection) Present() ([]Found, error) {
 	own, err := Own()
 	if err != nil {
@@ -174,7 +174,8 @@ func (s *Selection) Present() ([]Found, error) {
 	at, names := make(map[ID]int), make(map[string]bool)
 	take := func(name, path string) {
 		id, err := identify(path)
-		// A name's file that nothing is mounted on, yet or any more, is none.
+		// A file in Directory without a mount is not a namespace: ip-netns(8)
+		// creates it before the mount and removes it after.
 		if err != nil || id.Dev != own.Dev || names[name] || s.all && name == host && id != own {
 			return
 		}
@@ -195,7 +196,7 @@ func (s *Selection) Present() ([]Found, error) {
 		return list, nil
 	}
 	files, err := os.ReadDir(Directory)
-	if err != nil && !errors.Is(err, os.ErrNotExist) { // absent before the first name
+	if err != nil && !errors.Is(err, os.ErrNotExist) { // the first name creates it
 		return nil, err
 	}
 	for _, f := range files {
@@ -205,7 +206,7 @@ func (s *Selection) Present() ([]Found, error) {
 	return list, nil
 }
 
-// exited tells whether the process of a pidfd is gone.
+// exited reports whether the process of a pidfd has ended.
 func exited(process *os.File) bool {
 	n, err := unix.Poll([]unix.PollFd{{Fd: int32(process.Fd()), Events: unix.POLLIN}}, 0)
 	return n > 0 || err != nil && !errors.Is(err, unix.EINTR)

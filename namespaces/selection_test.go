@@ -7,9 +7,11 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
-// TestParse reads names of places, whether there is anything or not.
+// TestParse parses names of places, whether these exist or not.
 func TestParse(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
@@ -80,24 +82,25 @@ func TestSelect(t *testing.T) {
 		{"a process by its path", []string{"/proc/" + p.pid() + "/ns/net"}, p.pid(), false},
 		{"all", []string{"all"}, "blue red host", false},
 		{"all and one of them", []string{"all", "red"}, "red blue host", false},
-		{"all, and a place besides", []string{elsewhere + "/green", "all"}, "green red host", false},
+		{"all and another place", []string{elsewhere + "/green", "all"}, "green red host", false},
 		{"all twice", []string{"all", "all"}, "blue red host", false},
+		{"all and another place with the name of one of them", []string{elsewhere + "/red", "all"}, "red host", false},
 		{"a place twice", []string{"red", "red"}, "red", false},
-		{"a place twice, spelt otherwise", []string{"red", "/run//netns/red"}, "red", false},
+		{"a place twice, spelled in two ways", []string{"red", "/run//netns/red"}, "red", false},
 		{"a process twice", []string{p.pid(), "/proc/" + p.pid()}, p.pid(), false},
 		{"a namespace by two names", []string{"blue", elsewhere + "/green"}, "blue", false},
 		{"a namespace by its name and a process", []string{p.pid(), "red"}, p.pid(), false},
 		{"two places of one name", []string{"red", elsewhere + "/red"}, "would both be called red", true},
-		{"a process and a name of its number", []string{p.pid(), "/run/netns/" + p.pid()}, "would both be called " + p.pid(), true},
+		{"a process and a name equal to its id", []string{p.pid(), "/run/netns/" + p.pid()}, "would both be called " + p.pid(), true},
 		{"no such name", []string{"red", "nosuch"}, "network namespace nosuch: /run/netns/nosuch is not there", true},
 		{"no such path", []string{elsewhere + "/nosuch"}, elsewhere + "/nosuch is not there", true},
-		{"a process that is gone", []string{p.pid(), gone.pid()}, "network namespace of process " + gone.pid(), true},
-		{"no process at all", []string{"0"}, "network namespace of process 0: ", true},
-		{"a number that is none of a process", []string{"99999999999999999999"}, "value out of range", true},
-		{"no namespace", []string{"/etc/passwd"}, "/etc/passwd is no network namespace", true},
-		{"a namespace of mounts", []string{"/proc/self/ns/mnt"}, "/proc/self/ns/mnt is no network namespace", true},
+		{"a process that has ended", []string{p.pid(), gone.pid()}, "network namespace of process " + gone.pid(), true},
+		{"process 0", []string{"0"}, "network namespace of process 0: ", true},
+		{"a number too large for a process id", []string{"99999999999999999999"}, "value out of range", true},
+		{"a file that is no namespace", []string{"/etc/passwd"}, "/etc/passwd is no network namespace", true},
+		{"a mount namespace", []string{"/proc/self/ns/mnt"}, "/proc/self/ns/mnt is no network namespace", true},
 		{"the root directory", []string{"/"}, "/ is no network namespace", true},
-		{"nothing", []string{"red", ""}, `network namespace ""`, true},
+		{"an empty name", []string{"red", ""}, `network namespace ""`, true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s, err := Select(c.texts)
@@ -114,15 +117,15 @@ func TestSelect(t *testing.T) {
 		})
 	}
 	if now := descriptors(t); now != before {
-		t.Errorf("%d descriptors, before it was %d", now, before)
+		t.Errorf("%d descriptors are open, before it was %d", now, before)
 	}
 }
 
-func TestNamesAndMay(t *testing.T) {
+func TestNamesAndCouldSelect(t *testing.T) {
 	bind(t, newNamespace(t), named("red"))
 	for _, c := range []struct {
-		texts, name string
-		names, may  bool
+		texts, name  string
+		names, could bool
 	}{
 		{"red", "red", true, true},
 		{"red", "blue", false, false},
@@ -133,15 +136,15 @@ func TestNamesAndMay(t *testing.T) {
 	} {
 		t.Run(c.texts+" "+c.name, func(t *testing.T) {
 			s := selected(t, strings.Fields(c.texts)...)
-			if names, may := s.Names(c.name), s.May(c.name); names != c.names || may != c.may {
-				t.Errorf("Names %v, May %v; want %v, %v", names, may, c.names, c.may)
+			if names, could := s.Names(c.name), s.CouldSelect(c.name); names != c.names || could != c.could {
+				t.Errorf("Names %v, CouldSelect %v; want %v, %v", names, could, c.names, c.could)
 			}
 		})
 	}
 }
 
-// TestPresent follows what is there while names and processes come and go, each
-// case being where the one before it has led.
+// TestPresent calls Present while names and processes come and go. Each case
+// starts where the case before it ended.
 func TestPresent(t *testing.T) {
 	red, blue, own := newNamespace(t), newNamespace(t), open(t, ownPath)
 	p := startProcess(t, red)
@@ -156,24 +159,24 @@ func TestPresent(t *testing.T) {
 		{"a name comes", func() { bind(t, blue, named("blue")) }, "blue red host", p.pid()},
 		{"a second name before the first", func() { bind(t, blue, named("azure")) }, "azure red host", p.pid()},
 		{"the first goes", func() { unbind(t, named("blue")) }, "azure red host", p.pid()},
-		{"a file that nothing is mounted on", func() { os.WriteFile(named("empty"), nil, 0o444) }, "azure red host", p.pid()},
+		{"a file without a mount", func() { os.WriteFile(named("empty"), nil, 0o444) }, "azure red host", p.pid()},
 		{"a directory", func() { os.Mkdir(named("folder"), 0o755) }, "azure red host", p.pid()},
 		{"a link to nowhere", func() { os.Symlink("nowhere", named("link")) }, "azure red host", p.pid()},
-		{"our own has a name", func() { bind(t, own, named("us")) }, "azure red us", p.pid()},
-		{"and loses it", func() { unbind(t, named("us")) }, "azure red host", p.pid()},
-		{"another has the name host", func() { unbind(t, named("azure")); bind(t, blue, named("host")) }, "red host", p.pid()},
-		{"which goes", func() { unbind(t, named("host")) }, "red host", p.pid()},
-		{"a process ends, its namespace having a name", func() { p.zombie(t) }, "red host", "red"},
-		{"and is waited for", p.end, "red host", "red"},
-		{"the name leads to another", func() { unbind(t, named("red")); bind(t, blue, named("red")) }, "red host", "red"},
+		{"our own namespace gets a name", func() { bind(t, own, named("us")) }, "azure red us", p.pid()},
+		{"our own namespace loses it", func() { unbind(t, named("us")) }, "azure red host", p.pid()},
+		{"another namespace gets the name host", func() { unbind(t, named("azure")); bind(t, blue, named("host")) }, "red host", p.pid()},
+		{"the name host goes", func() { unbind(t, named("host")) }, "red host", p.pid()},
+		{"a process ends, its namespace has a name", func() { p.zombie(t) }, "red host", "red"},
+		{"the process is waited for", p.end, "red host", "red"},
+		{"the name gets another namespace", func() { unbind(t, named("red")); bind(t, blue, named("red")) }, "red host", "red"},
 		{"all are gone", func() { unbind(t, named("red")) }, "host", ""},
 	} {
 		c.do()
 		if got := names(all.Present()); got != c.all {
-			t.Errorf("%s: of all there are %q, want %q", c.name, got, c.all)
+			t.Errorf("%s: of all, %q are present, want %q", c.name, got, c.all)
 		}
 		if got := names(chosen.Present()); got != c.chosen {
-			t.Errorf("%s: of those chosen there are %q, want %q", c.name, got, c.chosen)
+			t.Errorf("%s: of those chosen, %q are present, want %q", c.name, got, c.chosen)
 		}
 	}
 	for _, left := range []string{"empty", "folder", "link"} {
@@ -183,18 +186,39 @@ func TestPresent(t *testing.T) {
 	}
 }
 
-// TestPresentOfAProcess ends a process and gives its number to another.
+// TestPresentOfAProcess ends a process, and another process gets its id.
 func TestPresentOfAProcess(t *testing.T) {
 	p := startProcess(t, newNamespace(t))
 	s := selected(t, p.pid())
 	p.end()
-	s.places[0].path = ownPath // which is what /proc has by then
+	s.places[0].path = ownPath // stands for the new process's path
 	if got := names(s.Present()); got != "" {
 		t.Errorf("%q are present", got)
 	}
 }
 
-// TestFoundOpen opens what was found a while ago.
+// TestExited asks whether a process has ended: the kernel reports a zombie in
+// another way than a process that was waited for (pidfd_poll).
+func TestExited(t *testing.T) {
+	p := startProcess(t, newNamespace(t))
+	pidfd := selected(t, p.pid()).places[0].process
+	for _, c := range []struct {
+		name string
+		do   func()
+		want bool
+	}{
+		{"running", func() {}, false},
+		{"a zombie", func() { p.zombie(t) }, true},
+		{"waited for", p.end, true},
+	} {
+		c.do()
+		if got := exited(pidfd); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestFoundOpen opens a namespace some time after it was found.
 func TestFoundOpen(t *testing.T) {
 	red, blue := newNamespace(t), newNamespace(t)
 	path := named("red")
@@ -204,10 +228,10 @@ func TestFoundOpen(t *testing.T) {
 		want      error
 	}{
 		{"nothing happened", func(*testing.T) {}, nil},
-		{"the name went and came again", func(t *testing.T) { unbind(t, path); bind(t, red, path) }, nil},
+		{"the name went and came back", func(t *testing.T) { unbind(t, path); bind(t, red, path) }, nil},
 		{"the name went", func(t *testing.T) { unbind(t, path) }, ErrGone},
 		{"the file stayed", func(t *testing.T) { unbind(t, path); os.WriteFile(path, nil, 0o444) }, ErrGone},
-		{"another has the name", func(t *testing.T) { unbind(t, path); bind(t, blue, path) }, ErrGone},
+		{"the name has another namespace", func(t *testing.T) { unbind(t, path); bind(t, blue, path) }, ErrGone},
 		{"the directory went", func(t *testing.T) { unbind(t, path); os.RemoveAll(Directory) }, ErrGone},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -226,10 +250,14 @@ func TestFoundOpen(t *testing.T) {
 				if ns.ID() != red.ID() {
 					t.Errorf("opened %v, want %v", ns.ID(), red.ID())
 				}
+				// As umount(8), which refuses a mount that is in use.
+				if err := unix.Unmount(path, 0); err != nil {
+					t.Errorf("the open namespace keeps its name: %v", err)
+				}
 				ns.Close()
 			}
 			if now := descriptors(t); now != before {
-				t.Errorf("%d descriptors, before it was %d", now, before)
+				t.Errorf("%d descriptors are open, before it was %d", now, before)
 			}
 		})
 	}

@@ -9,15 +9,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch calls changed whenever something may have changed in what Present
-// returns, from one goroutine, until stop has returned. A call may come for no
-// reason, and one for several changes.
+// Watch calls changed, always from the same goroutine, whenever the result of
+// Present may have changed, until stop returns. It may call without a change, and
+// once for several changes.
 //
-// A namespace gets or loses a name by mount(2) or umount(2), and the kernel
-// tells who polls the list of mounts of each (mounts_poll of
-// fs/proc_namespace.c). The end of a process is told by its pidfd.
+// A namespace gets or loses a name by mount(2) or umount(2). The kernel reports
+// both to a poll of the list of mounts (mounts_poll in fs/proc_namespace.c). A
+// pidfd reports the end of its process (pidfd_poll).
 func (s *Selection) Watch(changed func()) (stop func(), err error) {
-	// Not by os.Open, for Go's own poller would be told in our place.
+	// Not os.Open: it adds the file to Go's own poller, which would then consume
+	// the events (mounts_poll reports each one once).
 	const list = "/proc/self/mountinfo"
 	mounts, err := unix.Open(list, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -41,34 +42,34 @@ func (s *Selection) Watch(changed func()) (stop func(), err error) {
 	}()
 	return func() {
 		one := [8]byte{7: 1}
-		_, _ = unix.Write(end, one[:]) // of eight bytes, to a counter at 0: it cannot fail
+		_, _ = unix.Write(end, one[:]) // eight bytes to a counter at 0 cannot fail
 		<-done
 		unix.Close(mounts)
 		unix.Close(end)
 	}, nil
 }
 
-// Somebody who mounts a thousand things one by one has all names looked at a
-// thousand times, unless a look is followed by a rest: restFactor times as long
-// as the look took, and longestRest at most.
+// A call of changed is followed by a rest that lasts restFactor times as long as
+// the call did, but not longer than longestRest. Without it, a script that mounts
+// a thousand file systems would cause a thousand calls.
 const (
 	restFactor  = 4
 	longestRest = 100 * time.Millisecond
 )
 
-// watch polls until the first descriptor is readable.
+// watch polls until the first descriptor, the end of the watch, is readable.
 func watch(fds []unix.PollFd, changed func()) {
 	for {
 		if _, err := unix.Poll(fds, -1); err != nil {
 			if !errors.Is(err, unix.EINTR) {
-				time.Sleep(100 * time.Millisecond) // no memory
+				time.Sleep(100 * time.Millisecond) // ENOMEM
 			}
 			continue
 		}
 		if fds[0].Revents != 0 {
 			return
 		}
-		// A process that has ended stays readable: it is not asked for again.
+		// The pidfd of a process that has ended stays readable: poll it no more.
 		for i := 2; i < len(fds); i++ {
 			if fds[i].Revents != 0 {
 				fds[i].Fd = -1
@@ -76,7 +77,19 @@ func watch(fds []unix.PollFd, changed func()) {
 		}
 		start := time.Now()
 		changed()
-		rest := unix.NsecToTimespec(int64(min(restFactor*time.Since(start), longestRest)))
-		_, _ = unix.Ppoll(fds[:1], &rest, nil) // cut short by the end, or by a signal
+		rest(fds[:1], min(restFactor*time.Since(start), longestRest))
+	}
+}
+
+// rest waits for a duration, or until a descriptor is readable. Go's runtime
+// sends signals to its threads (SIGURG), and each one ends a ppoll(2): rest then
+// waits for the time that is left.
+func rest(fds []unix.PollFd, length time.Duration) {
+	start := time.Now()
+	for left := length; left > 0; left = length - time.Since(start) {
+		timeout := unix.NsecToTimespec(int64(left))
+		if _, err := unix.Ppoll(fds, &timeout, nil); !errors.Is(err, unix.EINTR) {
+			return
+		}
 	}
 }

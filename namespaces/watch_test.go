@@ -10,19 +10,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watcher keeps what was present when its selection last changed.
+// watcher keeps the names that were present at the last call of Watch.
 type watcher struct {
 	saw  chan string
 	stop func()
 }
 
-// watchOver watches until stop or the end of the test.
+// watchOver watches a selection until stop.
 func watchOver(t *testing.T, s *Selection) *watcher {
 	t.Helper()
 	w := &watcher{saw: make(chan string, 1)}
 	stop, err := s.Watch(func() {
 		select {
-		case <-w.saw: // which is old by now
+		case <-w.saw: // replaced by the newer names
 		default:
 		}
 		w.saw <- names(s.Present())
@@ -34,7 +34,7 @@ func watchOver(t *testing.T, s *Selection) *watcher {
 	return w
 }
 
-// await waits until just those were present.
+// await waits for a call with exactly these names present.
 func (w *watcher) await(t *testing.T, want string) {
 	t.Helper()
 	last := "nothing yet"
@@ -61,10 +61,10 @@ func TestWatch(t *testing.T) {
 		do   func()
 		want string
 	}{
-		{"a name of none that is selected", func() { bind(t, newNamespace(t), named("green")) }, both + " green host"},
-		{"it is removed", func() { unbind(t, named("green")) }, both + " host"},
+		{"a name of another namespace", func() { bind(t, newNamespace(t), named("green")) }, both + " green host"},
+		{"that name is removed", func() { unbind(t, named("green")) }, both + " host"},
 		{"a process ends", func() { second.end() }, p.pid() + " host"},
-		{"a name after that", func() { bind(t, blue, named("blue")) }, p.pid() + " blue host"},
+		{"a name after the end of a process", func() { bind(t, blue, named("blue")) }, p.pid() + " blue host"},
 		{"the other process ends", func() { p.zombie(t) }, "blue host"},
 		{"a name is moved", func() {
 			if err := os.WriteFile(named("azure"), nil, 0o444); err != nil {
@@ -75,7 +75,7 @@ func TestWatch(t *testing.T) {
 			}
 			unbind(t, named("blue"))
 		}, "azure host"},
-		{"the last is removed", func() { unbind(t, named("azure")) }, "host"},
+		{"the last name is removed", func() { unbind(t, named("azure")) }, "host"},
 	} {
 		t.Log(c.name)
 		c.do()
@@ -83,7 +83,7 @@ func TestWatch(t *testing.T) {
 	}
 }
 
-// TestWatchProcessEnded watches a process that has ended before.
+// TestWatchProcessEnded starts to watch after the process has ended.
 func TestWatchProcessEnded(t *testing.T) {
 	p := startProcess(t, newNamespace(t))
 	s := selected(t, p.pid())
@@ -93,7 +93,7 @@ func TestWatchProcessEnded(t *testing.T) {
 	w.stop()
 }
 
-// TestWatchRounds misses none of many changes.
+// TestWatchRounds makes many changes. Watch must report each.
 func TestWatchRounds(t *testing.T) {
 	ns := newNamespace(t)
 	w := watchOver(t, selected(t, "all"))
@@ -107,8 +107,8 @@ func TestWatchRounds(t *testing.T) {
 	}
 }
 
-// TestWatchRests changes the mounts all the time beside somebody who takes long
-// to look: he is not called again at once.
+// TestWatchRests changes the mounts all the time, while each call of changed takes
+// long. Watch must wait before it calls again.
 func TestWatchRests(t *testing.T) {
 	const look, rounds = 5 * time.Millisecond, 10
 	ns := newNamespace(t)
@@ -140,12 +140,61 @@ func TestWatchRests(t *testing.T) {
 	}
 }
 
-// TestWatchStop stops watches, at rest and while there is something to tell.
+// TestRest sends signals to a thread all the time that it rests.
+func TestRest(t *testing.T) {
+	const length = 50 * time.Millisecond
+	event, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(event)
+	for _, c := range []struct {
+		name   string
+		length time.Duration // of the rest
+		wake   bool          // make the descriptor readable during the rest
+	}{
+		{"until the time is over", length, false},
+		{"until the descriptor is readable", time.Hour, true},
+		{"no time", 0, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			thread, lasted := make(chan int), make(chan time.Duration, 1)
+			go func() {
+				runtime.LockOSThread() // never unlocked: the thread ends
+				thread <- unix.Gettid()
+				start := time.Now()
+				rest([]unix.PollFd{{Fd: int32(event), Events: unix.POLLIN}}, c.length)
+				lasted <- time.Since(start)
+			}()
+			tid := <-thread
+			for n := 0; ; n++ {
+				select {
+				case d := <-lasted:
+					if !c.wake && d < c.length {
+						t.Errorf("the rest lasted %v, want %v", d, c.length)
+					}
+					return
+				default:
+					// The thread may have ended. SIGURG is what Go's runtime sends.
+					_ = unix.Tgkill(unix.Getpid(), tid, unix.SIGURG)
+				}
+				if c.wake && n == 100 {
+					one := [8]byte{7: 1}
+					if _, err := unix.Write(event, one[:]); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestWatchStop stops idle watches, and watches with a change to report.
 func TestWatchStop(t *testing.T) {
 	ns := newNamespace(t)
 	p := startProcess(t, ns)
 	s := selected(t, "all", p.pid())
-	watchOver(t, s).stop() // whatever the runtime begins with the first
+	watchOver(t, s).stop() // starts what the runtime keeps from then on
 	before, goroutines := descriptors(t), runtime.NumGoroutine()
 	for i := range 20 {
 		w := watchOver(t, s)
@@ -155,7 +204,7 @@ func TestWatchStop(t *testing.T) {
 		}
 		w.stop()
 		select {
-		case <-w.saw: // of before
+		case <-w.saw: // a call before stop
 		default:
 		}
 		bind(t, ns, named("red"))
@@ -167,7 +216,7 @@ func TestWatchStop(t *testing.T) {
 		}
 	}
 	if now := descriptors(t); now != before {
-		t.Errorf("%d descriptors, before it was %d", now, before)
+		t.Errorf("%d descriptors are open, before it was %d", now, before)
 	}
 	eventually(t, fmt.Sprintf("%d goroutines as before", goroutines), func() bool { return runtime.NumGoroutine() <= goroutines })
 }

@@ -81,7 +81,7 @@ func (s *server) start() (err error) {
 			return err
 		}
 		for name := range s.config.netnsRules {
-			if !s.selection.May(name) {
+			if !s.selection.CouldSelect(name) {
 				return fmt.Errorf("--netns-rules %s: no --netns selects a namespace of that name", name)
 			}
 		}
@@ -174,7 +174,7 @@ func (s *server) setProcs() {
 
 // serve waits for the signal to end, or for what must not end before.
 func (s *server) serve(signals <-chan os.Signal) error {
-	if !namespaces.MaySee() {
+	if !namespaces.CanInspectProcesses() {
 		logrus.Warn("whose network namespace is which cannot be seen: 'self' and /proc/net/xt_recent lead others nowhere; give recentfs CAP_SYS_PTRACE")
 	}
 	watch := newWatch(s)
