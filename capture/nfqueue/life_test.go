@@ -13,13 +13,14 @@ import (
 	"golang.org/x/sys/unix"
 
 	"recentfs/capture"
+	"recentfs/tests/lab"
 )
 
 // TestTaken opens a queue twice.
 func TestTaken(t *testing.T) {
 	ns := newNamespace(t)
 	serve(t, ns, 3, func([]capture.Packet) {})
-	_, err := ns.open(t, 3)
+	_, err := openIn(t, ns, 3)
 	if err == nil || !strings.HasPrefix(err.Error(), "queue 3: taken by ") || !strings.Contains(err.Error(), "another queue number") {
 		t.Fatalf("error %v", err)
 	}
@@ -29,7 +30,7 @@ func TestTaken(t *testing.T) {
 // TestNoPermission opens a queue on a thread that has no capabilities.
 func TestNoPermission(t *testing.T) {
 	ns := newNamespace(t)
-	ns.do(t, func() error {
+	err := ns.Do(func() error {
 		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
 		var none [2]unix.CapUserData
 		if err := unix.Capset(&header, &none[0]); err != nil {
@@ -44,11 +45,14 @@ func TestNoPermission(t *testing.T) {
 		}
 		return nil
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 }
 
 // flood sends datagrams to a port of the loopback device until stop is closed.
-func flood(t testing.TB, ns *namespace, stop <-chan struct{}) (wait func()) {
-	c := ns.listen(t, "127.0.0.1:0")
+func flood(t testing.TB, ns *lab.Netns, stop <-chan struct{}) (wait func()) {
+	c := listenIn(t, ns, "127.0.0.1:0")
 	var wg sync.WaitGroup
 	wg.Go(func() {
 		to := &net.UDPAddr{IP: net.IPv4(127, 0, 0, 1), Port: sentinel}
@@ -68,19 +72,19 @@ func flood(t testing.TB, ns *namespace, stop <-chan struct{}) (wait func()) {
 // opens it again: all of it must have been given up.
 func TestCloseDuringTraffic(t *testing.T) {
 	ns := newNamespace(t)
-	ns.run(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 0")
+	ns.Sh(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 0")
 	stop := make(chan struct{})
 	wait := flood(t, ns, stop)
 	defer wait()
 	defer close(stop)
 	open := -1
 	for range 20 {
-		if n := descriptors(t); open < 0 {
+		if n := lab.Descriptors(t); open < 0 {
 			open = n
 		} else if n != open {
 			t.Fatalf("%d descriptors are open, before the first queue it was %d", n, open)
 		}
-		q, err := ns.open(t, 0)
+		q, err := openIn(t, ns, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,14 +121,14 @@ func TestCloseDuringTraffic(t *testing.T) {
 // handed over, and none lost.
 func TestOpenDuringTraffic(t *testing.T) {
 	ns := newNamespace(t)
-	ns.run(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 0")
+	ns.Sh(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 0")
 	stop := make(chan struct{})
 	for range 2 {
 		defer flood(t, ns, stop)()
 	}
 	defer close(stop)
 	for i := range 100 {
-		q, err := ns.open(t, 0)
+		q, err := openIn(t, ns, 0)
 		if err != nil {
 			t.Fatalf("round %d: %v", i, err)
 		}
@@ -144,20 +148,10 @@ func TestOpenDuringTraffic(t *testing.T) {
 	}
 }
 
-// descriptors counts the process's open descriptors.
-func descriptors(t *testing.T) int {
-	t.Helper()
-	all, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(all)
-}
-
 // TestCloseIdle closes queues that no packet ever came by, running or not.
 func TestCloseIdle(t *testing.T) {
 	ns := newNamespace(t)
-	q, err := ns.open(t, 0)
+	q, err := openIn(t, ns, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -174,12 +168,12 @@ func TestCloseIdle(t *testing.T) {
 // and on two: wherever Close finds Run, it must end it.
 func TestCloseAtOnce(t *testing.T) {
 	n := newNetwork(t)
-	n.here.run(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 3")
+	n.Server.Sh(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 3")
 	parked := func(q *Queue) { awaitTurn(t, q, 2) }
 	lingers := func(q *Queue) {
-		from := n.there.listen(t, "192.0.2.2:0")
+		from := listenIn(t, n.Client, "10.9.0.2:0")
 		defer from.Close()
-		if _, err := from.WriteTo([]byte("x"), &net.UDPAddr{IP: net.ParseIP("192.0.2.1"), Port: 1000}); err != nil {
+		if _, err := from.WriteTo([]byte("x"), &net.UDPAddr{IP: net.ParseIP("10.9.0.1"), Port: 1000}); err != nil {
 			t.Error(err)
 		}
 		for deadline := time.Now().Add(10 * time.Second); q.Stats().Packets == 0; runtime.Gosched() {
@@ -208,7 +202,7 @@ func TestCloseAtOnce(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(c.processors))
 			for i := range c.rounds {
-				q, err := n.here.open(t, 3)
+				q, err := openIn(t, n.Server, 3)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -255,10 +249,10 @@ func TestOverflow(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			n := newNetwork(t)
-			n.here.run(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 7")
+			n.Server.Sh(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 7")
 			stand, resume := make(chan struct{}), make(chan struct{})
 			var once sync.Once
-			q, err := n.here.open(t, 7)
+			q, err := openIn(t, n.Server, 7)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -279,8 +273,8 @@ func TestOverflow(t *testing.T) {
 					}
 				})
 			}()
-			from := n.there.listen(t, "192.0.2.2:0")
-			to := &net.UDPAddr{IP: net.ParseIP("192.0.2.1"), Port: 1000}
+			from := listenIn(t, n.Client, "10.9.0.2:0")
+			to := &net.UDPAddr{IP: net.ParseIP("10.9.0.1"), Port: 1000}
 			knock := func() {
 				if _, err := from.WriteTo([]byte("x"), to); err != nil {
 					t.Fatal(err)
@@ -309,7 +303,7 @@ func TestOverflow(t *testing.T) {
 			if (s.Full > 0) != (c.buffer == 0) || (s.Lost > 0) != (c.buffer > 0) || (s.Overruns > 0) != (c.option == 0) {
 				t.Errorf("stats %+v", s)
 			}
-			say(t, n, "192.0.2.1", "192.0.2.2") // it goes on
+			say(t, n, lab.IPv4) // it goes on
 			if err := errors.Join(q.Close(), <-done); err != nil {
 				t.Error(err)
 			}

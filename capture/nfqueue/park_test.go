@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"recentfs/capture"
+	"recentfs/tests/lab"
 )
 
 // held is what a process has of the kernel and of Go's runtime.
@@ -30,7 +31,7 @@ func holds(t *testing.T) (h held) {
 		fmt.Sscanf(line, "Threads: %d", &h.threads)
 		fmt.Sscanf(line, "VmRSS: %d kB", &h.resident)
 	}
-	h.descriptors, h.goroutines = descriptors(t), runtime.NumGoroutine()
+	h.descriptors, h.goroutines = lab.Descriptors(t), runtime.NumGoroutine()
 	return h
 }
 
@@ -39,10 +40,10 @@ func holds(t *testing.T) (h held) {
 func TestIdle(t *testing.T) {
 	const queues = 500
 	ns := newNamespace(t)
-	ns.run(t, fmt.Sprintf("iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-balance 0:%d", queues-1))
+	ns.Sh(t, fmt.Sprintf("iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-balance 0:%d", queues-1))
 	all, done := make([]*Queue, queues), make(chan error, queues)
 	before := holds(t)
-	ns.do(t, func() (err error) {
+	err := ns.Do(func() (err error) {
 		for i := range all {
 			if all[i], err = Open(Config{Number: uint16(i)}); err != nil {
 				return err
@@ -50,6 +51,9 @@ func TestIdle(t *testing.T) {
 		}
 		return nil
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, q := range all {
 		go func() {
 			done <- q.Run(func(batch []capture.Packet) {
@@ -72,7 +76,7 @@ func TestIdle(t *testing.T) {
 		t.Errorf("%d descriptors, want %d at most", idle.descriptors, most)
 	}
 
-	from := ns.listen(t, "127.0.0.1:0")
+	from := listenIn(t, ns, "127.0.0.1:0")
 	for port := range 4 * queues {
 		to := &net.UDPAddr{IP: net.IPv4(127, byte(port>>8), byte(port), 1), Port: 1000}
 		if _, err := from.WriteTo([]byte("x"), to); err != nil {
@@ -120,8 +124,8 @@ func TestIdle(t *testing.T) {
 // of a queue that is parked, and again after the next packet.
 func TestStatsIdle(t *testing.T) {
 	n := newNetwork(t)
-	n.here.run(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 7")
-	q := serve(t, n.here, 7, func(batch []capture.Packet) {
+	n.Server.Sh(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 7")
+	q := serve(t, n.Server, 7, func(batch []capture.Packet) {
 		for i := range batch {
 			batch[i].Verdict = capture.Accept
 		}
@@ -139,7 +143,7 @@ func TestStatsIdle(t *testing.T) {
 	if first, second := look(), look(); first == 0 || second != 0 {
 		t.Errorf("parked: %d and %d reads", first, second)
 	}
-	say(t, n, "192.0.2.1", "192.0.2.2")
+	say(t, n, lab.IPv4)
 	awaitTurn(t, q, 4)
 	if first, second := look(), look(); first == 0 || second != 0 {
 		t.Errorf("parked again: %d and %d reads", first, second)

@@ -3,7 +3,7 @@ package nfqueue
 import (
 	"fmt"
 	"net"
-	"os"
+	"net/netip"
 	"runtime"
 	"strings"
 	"sync"
@@ -14,12 +14,13 @@ import (
 	"golang.org/x/sys/unix"
 
 	"recentfs/capture"
+	"recentfs/tests/lab"
 )
 
 // serve opens a queue and runs it until the test ends.
-func serve(t testing.TB, ns *namespace, number uint16, decide func([]capture.Packet)) *Queue {
+func serve(t testing.TB, ns *lab.Netns, number uint16, decide func([]capture.Packet)) *Queue {
 	t.Helper()
-	q, err := ns.open(t, number)
+	q, err := openIn(t, ns, number)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,26 +37,17 @@ func serve(t testing.TB, ns *namespace, number uint16, decide func([]capture.Pac
 	return q
 }
 
-// families are the two sides' addresses and the commands of each family.
-var families = []struct {
-	name, iptables, here, there string
-	number                      uint8
-}{
-	{"ipv4", "iptables-legacy", "192.0.2.1", "192.0.2.2", unix.NFPROTO_IPV4},
-	{"ipv6", "ip6tables-legacy", "2001:db8::1", "2001:db8::2", unix.NFPROTO_IPV6},
-}
-
 const sentinel = 9999 // the port of the datagram that ends a test
 
-// say sends one datagram to each port of the namespace under test, then the
+// say sends one datagram from the client to each port of the server, then the
 // sentinel, and returns when that is received.
-func say(t *testing.T, n network, here, there string, ports ...int) {
+func say(t *testing.T, n *lab.Network, f lab.Family, ports ...int) {
 	t.Helper()
-	end := n.here.listen(t, net.JoinHostPort(here, fmt.Sprint(sentinel)))
+	end := listenIn(t, n.Server, netip.AddrPortFrom(f.Server, sentinel).String())
 	defer end.Close()
-	from := n.there.listen(t, net.JoinHostPort(there, "0"))
+	from := listenIn(t, n.Client, netip.AddrPortFrom(f.Client, 0).String())
 	for _, port := range append(ports, sentinel) {
-		to := &net.UDPAddr{IP: net.ParseIP(here), Port: port}
+		to := net.UDPAddrFromAddrPort(netip.AddrPortFrom(f.Server, uint16(port)))
 		if _, err := from.WriteTo([]byte("knock"), to); err != nil {
 			t.Fatal(err)
 		}
@@ -66,9 +58,9 @@ func say(t *testing.T, n network, here, there string, ports ...int) {
 }
 
 // counts reads "[packets:bytes]" of the rule with a comment.
-func counts(t *testing.T, ns *namespace, iptables, comment string) int {
+func counts(t *testing.T, ns *lab.Netns, iptables, comment string) int {
 	t.Helper()
-	for line := range strings.Lines(ns.run(t, iptables+"-save -c")) {
+	for line := range strings.Lines(ns.Sh(t, iptables+"-save -c")) {
 		if strings.Contains(line, "--comment "+comment+" ") || strings.Contains(line, "--comment "+comment+"\n") {
 			var packets, bytes int
 			if _, err := fmt.Sscanf(line, "[%d:%d]", &packets, &bytes); err != nil {
@@ -85,16 +77,17 @@ func counts(t *testing.T, ns *namespace, iptables, comment string) int {
 // of the kernel's rules behind the queue for what became of them.
 func TestVerdicts(t *testing.T) {
 	const accepted, dropped, marked, repeated, handed = 1001, 1002, 1003, 1004, 1005
-	for _, f := range families {
-		t.Run(f.name, func(t *testing.T) {
+	for _, f := range lab.Families {
+		t.Run(f.Name, func(t *testing.T) {
+			iptables := f.Tool + "-legacy"
 			n := newNetwork(t)
-			n.here.run(t, f.iptables+" -t mangle -A INPUT -p udp -m mark --mark 0x99 -j ACCEPT")
-			n.here.run(t, f.iptables+" -t mangle -A INPUT -i v0 -p udp -j NFQUEUE --queue-num 7")
+			n.Server.Sh(t, iptables+" -t mangle -A INPUT -p udp -m mark --mark 0x99 -j ACCEPT")
+			n.Server.Sh(t, iptables+" -t mangle -A INPUT -i eth0 -p udp -j NFQUEUE --queue-num 7")
 			for port, mark := range map[int]string{accepted: "0", dropped: "0", marked: "0x42", repeated: "0x99", handed: "0x55"} {
-				n.here.run(t, fmt.Sprintf("%s -A INPUT -p udp --dport %d -m mark --mark %s -m comment --comment port%d", f.iptables, port, mark, port))
+				n.Server.Sh(t, fmt.Sprintf("%s -A INPUT -p udp --dport %d -m mark --mark %s -m comment --comment port%d", iptables, port, mark, port))
 			}
 			var second atomic.Uint64
-			serve(t, n.here, 8, func(batch []capture.Packet) {
+			serve(t, n.Server, 8, func(batch []capture.Packet) {
 				for i := range batch {
 					p := &batch[i]
 					second.Add(1)
@@ -103,7 +96,7 @@ func TestVerdicts(t *testing.T) {
 			})
 			var mu sync.Mutex
 			seen := make(map[uint16]capture.Packet)
-			q := serve(t, n.here, 7, func(batch []capture.Packet) {
+			q := serve(t, n.Server, 7, func(batch []capture.Packet) {
 				mu.Lock()
 				defer mu.Unlock()
 				for i := range batch {
@@ -121,13 +114,13 @@ func TestVerdicts(t *testing.T) {
 					}
 				}
 			})
-			say(t, n, f.here, f.there, accepted, dropped, marked, repeated, handed)
+			say(t, n, f, accepted, dropped, marked, repeated, handed)
 			// What was handed over may come later than the sentinel.
-			for deadline := time.Now().Add(5 * time.Second); counts(t, n.here, f.iptables, fmt.Sprintf("port%d", handed)) == 0 && time.Now().Before(deadline); {
+			for deadline := time.Now().Add(5 * time.Second); counts(t, n.Server, iptables, fmt.Sprintf("port%d", handed)) == 0 && time.Now().Before(deadline); {
 				runtime.Gosched()
 			}
 			for port, want := range map[int]int{accepted: 1, dropped: 0, marked: 1, repeated: 1, handed: 1} {
-				if got := counts(t, n.here, f.iptables, fmt.Sprintf("port%d", port)); got != want {
+				if got := counts(t, n.Server, iptables, fmt.Sprintf("port%d", port)); got != want {
 					t.Errorf("port %d: %d packets behind the queue, want %d", port, got, want)
 				}
 			}
@@ -136,7 +129,7 @@ func TestVerdicts(t *testing.T) {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			checkPacket(t, seen[marked], f.number, f.here, f.there)
+			checkPacket(t, seen[marked], f)
 			if s := q.Stats(); s.Packets != 6 || s != (Stats{Packets: 6}) {
 				t.Errorf("stats %+v, want 6 packets and nothing else", s)
 			}
@@ -145,20 +138,20 @@ func TestVerdicts(t *testing.T) {
 }
 
 // checkPacket looks at all that a queue knows of an arriving datagram.
-func checkPacket(t *testing.T, p capture.Packet, family uint8, here, there string) {
+func checkPacket(t *testing.T, p capture.Packet, f lab.Family) {
 	t.Helper()
-	if p.Hook != capture.Input || p.In != "v0" || p.Out != "" || p.Queue != 7 {
+	if p.Hook != capture.Input || p.In != "eth0" || p.Out != "" || p.Queue != 7 {
 		t.Errorf("hook %d in %q out %q queue %d", p.Hook, p.In, p.Out, p.Queue)
 	}
-	length := uint32(20 + 8 + 5)
-	if family == unix.NFPROTO_IPV6 {
-		length += 20
+	family, length := uint8(unix.NFPROTO_IPV4), uint32(20+8+5)
+	if f == lab.IPv6 {
+		family, length = unix.NFPROTO_IPV6, length+20
 	}
 	if p.Family != family || p.TTL != 64 || p.Protocol != unix.IPPROTO_UDP || !p.Transport || p.Length != length {
 		t.Errorf("header %+v, length %d", p.Header, p.Length)
 	}
-	if src, dst := p.Addr(&p.Src).String(), p.Addr(&p.Dst).String(); src != there || dst != here {
-		t.Errorf("from %s to %s, want from %s to %s", src, dst, there, here)
+	if src, dst := p.Addr(&p.Src).String(), p.Addr(&p.Dst).String(); src != f.Client.String() || dst != f.Server.String() {
+		t.Errorf("from %s to %s, want from %s to %s", src, dst, f.Client, f.Server)
 	}
 }
 
@@ -166,15 +159,15 @@ func checkPacket(t *testing.T, p capture.Packet, family uint8, here, there strin
 // of them have a socket here. nf_tables queues them; TestVerdicts has x_tables.
 func TestHooks(t *testing.T) {
 	n := newNetwork(t)
-	n.here.run(t, fmt.Sprintf("ip link add w0 type veth peer name w1 netns /proc/%d/fd/%d", os.Getpid(), n.there.fd()))
-	n.here.run(t, "ip addr add 198.51.100.1/24 dev w0")
-	n.here.run(t, "ip link set w0 up")
-	n.there.run(t, "ip link set w1 up")
-	n.here.run(t, "sysctl -qw net.ipv4.ip_forward=1")
-	n.there.run(t, "ip route add 198.51.100.0/24 via 192.0.2.1")
-	n.here.run(t, "ip neigh add 198.51.100.7 lladdr 02:00:00:00:00:07 dev w0")
+	n.Server.Sh(t, "ip link add w0 type veth peer name w1 netns "+n.Client.Path)
+	n.Server.Sh(t, "ip addr add 198.51.100.1/24 dev w0")
+	n.Server.Sh(t, "ip link set w0 up")
+	n.Client.Sh(t, "ip link set w1 up")
+	n.Server.Sh(t, "sysctl -qw net.ipv4.ip_forward=1")
+	n.Client.Sh(t, "ip route add 198.51.100.0/24 via 10.9.0.1")
+	n.Server.Sh(t, "ip neigh add 198.51.100.7 lladdr 02:00:00:00:00:07 dev w0")
 	for _, chain := range []string{"PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"} {
-		n.here.run(t, fmt.Sprintf("iptables-nft -t mangle -A %s -p udp --dport 1000:9999 -j NFQUEUE --queue-num 7", chain))
+		n.Server.Sh(t, fmt.Sprintf("iptables-nft -t mangle -A %s -p udp --dport 1000:9999 -j NFQUEUE --queue-num 7", chain))
 	}
 	type place struct {
 		port    uint16
@@ -184,7 +177,7 @@ func TestHooks(t *testing.T) {
 		ttl     uint8
 	}
 	got := make(chan place, 64)
-	serve(t, n.here, 7, func(batch []capture.Packet) {
+	serve(t, n.Server, 7, func(batch []capture.Packet) {
 		for i := range batch {
 			p := &batch[i]
 			p.Verdict = capture.Accept
@@ -193,26 +186,26 @@ func TestHooks(t *testing.T) {
 	})
 	for _, c := range []struct {
 		name string
-		from *namespace
+		from *lab.Netns
 		to   string
 		port uint16
 		want []place
 	}{
-		{"arriving", n.there, "192.0.2.1", 1001, []place{
-			{1001, capture.Prerouting, "v0", "", false, 64},
-			{1001, capture.Input, "v0", "", false, 64},
+		{"arriving", n.Client, "10.9.0.1", 1001, []place{
+			{1001, capture.Prerouting, "eth0", "", false, 64},
+			{1001, capture.Input, "eth0", "", false, 64},
 		}},
-		{"forwarded", n.there, "198.51.100.7", 1002, []place{
-			{1002, capture.Prerouting, "v0", "", false, 64},
-			{1002, capture.Forward, "v0", "w0", false, 63},
-			{1002, capture.Postrouting, "v0", "w0", false, 63},
+		{"forwarded", n.Client, "198.51.100.7", 1002, []place{
+			{1002, capture.Prerouting, "eth0", "", false, 64},
+			{1002, capture.Forward, "eth0", "w0", false, 63},
+			{1002, capture.Postrouting, "eth0", "w0", false, 63},
 		}},
-		{"local", n.here, "192.0.2.2", 1003, []place{
-			{1003, capture.Output, "", "v0", true, 64},
-			{1003, capture.Postrouting, "", "v0", true, 64},
+		{"local", n.Server, "10.9.0.2", 1003, []place{
+			{1003, capture.Output, "", "eth0", true, 64},
+			{1003, capture.Postrouting, "", "eth0", true, 64},
 		}},
 	} {
-		from := c.from.listen(t, "0.0.0.0:0")
+		from := listenIn(t, c.from, "0.0.0.0:0")
 		if _, err := from.WriteTo([]byte("x"), &net.UDPAddr{IP: net.ParseIP(c.to), Port: int(c.port)}); err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}
@@ -232,23 +225,23 @@ func TestHooks(t *testing.T) {
 // TestRename gives a device another name, and packets must come by that.
 func TestRename(t *testing.T) {
 	n := newNetwork(t)
-	n.here.run(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 7")
+	n.Server.Sh(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 7")
 	var in atomic.Value
-	serve(t, n.here, 7, func(batch []capture.Packet) {
+	serve(t, n.Server, 7, func(batch []capture.Packet) {
 		for i := range batch {
 			batch[i].Verdict = capture.Accept
 			in.Store(batch[i].In)
 		}
 	})
-	say(t, n, "192.0.2.1", "192.0.2.2")
-	if in.Load() != "v0" {
-		t.Fatalf("came in by %q, want v0", in.Load())
+	say(t, n, lab.IPv4)
+	if in.Load() != "eth0" {
+		t.Fatalf("came in by %q, want eth0", in.Load())
 	}
-	n.here.run(t, "ip link set v0 name uplink7")
+	n.Server.Sh(t, "ip link set eth0 name uplink7")
 	for deadline := time.Now().Add(nameAge); !time.Now().After(deadline); {
-		say(t, n, "192.0.2.1", "192.0.2.2") // which has no time limit, unlike the old name
+		say(t, n, lab.IPv4) // which has no time limit, unlike the old name
 	}
-	say(t, n, "192.0.2.1", "192.0.2.2")
+	say(t, n, lab.IPv4)
 	if in.Load() != "uplink7" {
 		t.Fatalf("came in by %q, want uplink7", in.Load())
 	}
@@ -258,7 +251,7 @@ func TestRename(t *testing.T) {
 // sockets let the kernel send nearly anything.
 func TestUndecodable(t *testing.T) {
 	ns := newNamespace(t)
-	ns.run(t, "ip6tables-nft -A OUTPUT -j NFQUEUE --queue-num 7")
+	ns.Sh(t, "ip6tables-nft -A OUTPUT -j NFQUEUE --queue-num 7")
 	got := make(chan capture.Header, 8)
 	q := serve(t, ns, 7, func(batch []capture.Packet) {
 		for i := range batch {
@@ -266,7 +259,7 @@ func TestUndecodable(t *testing.T) {
 			got <- batch[i].Header
 		}
 	})
-	ns.do(t, func() error {
+	err := ns.Do(func() error {
 		fd, err := unix.Socket(unix.AF_INET6, unix.SOCK_RAW, unix.IPPROTO_RAW)
 		if err != nil {
 			return err
@@ -274,6 +267,9 @@ func TestUndecodable(t *testing.T) {
 		defer unix.Close(fd)
 		return unix.Sendto(fd, make([]byte, 60), 0, &unix.SockaddrInet6{Addr: [16]byte(net.IPv6loopback)})
 	})
+	if err != nil {
+		t.Fatal(err)
+	}
 	select {
 	case h := <-got:
 		if h != (capture.Header{}) {

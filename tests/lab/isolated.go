@@ -9,7 +9,9 @@ import (
 	"syscall"
 )
 
-// inside marks the process that runs the tests.
+// inside is set in the mount namespace of the tests: to fresh for the process
+// that isolate starts, and to ready for the processes that this one starts, such
+// as the workers of a fuzz target.
 const inside = "RECENTFS_TESTS_ISOLATED"
 
 // isolate runs this test binary again, in a mount namespace of its own, and
@@ -20,7 +22,11 @@ func isolate() (status int, ran bool) {
 	if os.Geteuid() != 0 {
 		return 0, false
 	}
-	if os.Getenv(inside) != "" {
+	switch os.Getenv(inside) {
+	case "ready":
+		return 0, false
+	case "fresh":
+		os.Setenv(inside, "ready")
 		if err := emptyRun(); err != nil {
 			return failed(err), true
 		}
@@ -30,7 +36,7 @@ func isolate() (status int, ran bool) {
 	defer runtime.UnlockOSThread()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Args = os.Args // tests start themselves by os.Args[0]
-	cmd.Env = append(os.Environ(), inside+"=1")
+	cmd.Env = append(os.Environ(), inside+"=fresh")
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = os.Stdin, os.Stdout, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
 	err := cmd.Run()
