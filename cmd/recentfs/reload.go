@@ -4,22 +4,24 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/sirupsen/logrus"
 
+	"recentfs/cmd/recentfs/internal/control"
 	"recentfs/match/ruleset"
 )
 
-// reload reads the files of rules again. An error, in whichever namespace,
-// changes nothing.
-func (s *server) reload() error {
+// Reload implements control.Daemon: it reads the files of rules again. An
+// error, in whichever namespace, changes nothing.
+func (s *server) Reload() error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	files, err := s.config.readRules()
 	if err != nil {
-		return err
+		return &control.Error{Status: http.StatusUnprocessableEntity, Err: err}
 	}
 	if err := s.swap(files); err != nil {
 		return err
@@ -34,7 +36,7 @@ func (s *server) swap(files map[string]*ruleset.File) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
-		return errors.New("recentfs is stopping")
+		return &control.Error{Status: http.StatusServiceUnavailable, Err: errors.New("recentfs is stopping")}
 	}
 	var changes []*change
 	for _, i := range s.instances {
@@ -75,8 +77,8 @@ func (s *server) summary() string {
 	return text
 }
 
-// saveRules writes the rules of a namespace, or all rules, with their counters.
-func (s *server) saveRules(w io.Writer, name string) error {
+// Rules implements control.Daemon.
+func (s *server) Rules(w io.Writer, name string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := false
@@ -96,7 +98,7 @@ func (s *server) saveRules(w io.Writer, name string) error {
 		}
 	}
 	if !found && name != "" {
-		return fmt.Errorf("network namespace %s has no rules here: see 'recentfs run --netns'", name)
+		return &control.Error{Status: http.StatusNotFound, Err: fmt.Errorf("network namespace %s has no rules here: see 'recentfs run --netns'", name)}
 	}
 	return nil
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"recentfs/cmd/recentfs/internal/control"
 	"recentfs/fs"
 	"recentfs/fs/procnet"
 	"recentfs/match/jiffies"
@@ -29,7 +30,7 @@ type server struct {
 	mount     *fs.Mountpoint
 	module    *fs.Mountpoint
 	cover     *procnet.Cover // nil without --proc-net
-	control   *control
+	control   *control.Server
 	selection *namespaces.Selection // nil without --netns
 	unwatch   func()                // ends the watch for namespaces; nil without
 	ended     chan error            // why a queue's loop ended by itself
@@ -68,7 +69,11 @@ func startServer(c *config, clock jiffies.Clock, files map[string]*ruleset.File)
 		_ = s.stop()
 		return nil, err
 	}
-	go s.control.serve(s)
+	go func() {
+		if err := s.control.Serve(s); err != nil {
+			logrus.Errorf("control socket: %v", err)
+		}
+	}()
 	return s, nil
 }
 
@@ -87,7 +92,7 @@ func (s *server) start() (err error) {
 		}
 	}
 	// The socket comes first: it tells whether another instance is running.
-	if s.control, err = listenControl(s.config.control); err != nil {
+	if s.control, err = control.Listen(s.config.control); err != nil {
 		return err
 	}
 	if s.selection == nil {
@@ -193,7 +198,7 @@ func (s *server) serve(signals <-chan os.Signal) error {
 				logrus.Infof("%v: stopping", sig)
 				return nil
 			}
-			if err := s.reload(); err != nil {
+			if err := s.Reload(); err != nil {
 				logrus.Errorf("reload: %v; the rules stay as they were", err)
 			}
 		case err := <-s.ended:
@@ -231,7 +236,7 @@ func (s *server) stop() error {
 		errs = append(errs, err)
 	}
 	if s.control != nil {
-		errs = append(errs, s.control.close())
+		errs = append(errs, s.control.Close())
 	}
 	for _, i := range s.instances {
 		errs = append(errs, i.exit())

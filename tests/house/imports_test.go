@@ -24,7 +24,10 @@ var mayImport = map[string][]string{
 	"recentfs/fs":              {"recentfs/match/recent", "recentfs/match/jiffies"},
 	"recentfs/fs/procnet":      {},
 	"recentfs/namespaces":      {},
+
+	"recentfs/cmd/recentfs/internal/control": {},
 	"recentfs/cmd/recentfs": {
+		"recentfs/cmd/recentfs/internal/control",
 		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset",
 		"recentfs/capture", "recentfs/capture/nfqueue", "recentfs/capture/pcap",
 		"recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces",

@@ -2,9 +2,12 @@ package lab
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,7 +16,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -231,30 +233,29 @@ func (d *Daemon) Sh(script string) string {
 	return d.NS.Sh(d.T, "cd "+d.Mount+"; "+script)
 }
 
-// Ask sends a request to the daemon's control socket and returns the answer.
+// Ask has the daemon answer on its control socket: "rules" or "reload".
 func (d *Daemon) Ask(request string) string {
 	d.T.Helper()
-	conn, err := net.Dial("unix", d.Control)
+	dial := func(context.Context, string, string) (net.Conn, error) { return net.Dial("unix", d.Control) }
+	client := http.Client{Timeout: Patience, Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}
+	method := http.MethodGet
+	if request == "reload" {
+		method = http.MethodPost
+	}
+	r, err := http.NewRequest(method, "http://recentfs/"+request, nil)
 	if err != nil {
 		d.T.Fatal(err)
 	}
-	defer conn.Close()
-	conn.SetDeadline(time.Now().Add(Patience))
-	fmt.Fprintln(conn, request)
-	var text strings.Builder
-	buf := make([]byte, 1<<16)
-	for {
-		n, err := conn.Read(buf)
-		text.Write(buf[:n])
-		if err != nil {
-			break
-		}
+	answer, err := client.Do(r)
+	if err != nil {
+		d.T.Fatal(err)
 	}
-	answer, ok := strings.CutPrefix(text.String(), "ok\n")
-	if !ok {
-		d.T.Fatalf("%s: %q", request, text.String())
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil || answer.StatusCode != http.StatusOK {
+		d.T.Fatalf("%s: %s: %q, %v", request, answer.Status, text, err)
 	}
-	return answer
+	return string(text)
 }
 
 // Exec is `recentfs exec` with the daemon's tables.

@@ -1,0 +1,76 @@
+package control
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+)
+
+// Client speaks to a running recentfs.
+type Client struct {
+	path string
+	http http.Client
+}
+
+// NewClient returns a client of the socket at path. It connects anew for each
+// request.
+func NewClient(path string) *Client {
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "unix", path)
+	}
+	return &Client{path, http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+}
+
+// Rules writes the rules at work with their counters: those of the network
+// namespace of that name, or all where netns is empty.
+func (c *Client) Rules(w io.Writer, netns string) error {
+	target := "/rules"
+	if netns != "" {
+		target += "?" + url.Values{"netns": {netns}}.Encode()
+	}
+	return c.request(w, http.MethodGet, target)
+}
+
+// Reload has the daemon read its rules again, and returns when they are at
+// work.
+func (c *Client) Reload() error { return c.request(io.Discard, http.MethodPost, "/reload") }
+
+// request writes the answer to w. An answer that is an error is an Error.
+func (c *Client) request(w io.Writer, method, target string) error {
+	request, err := http.NewRequest(method, "http://recentfs"+target, nil)
+	if err != nil {
+		return err
+	}
+	answer, err := c.http.Do(request)
+	if err != nil {
+		return c.explain(err)
+	}
+	defer answer.Body.Close()
+	text, err := io.ReadAll(answer.Body)
+	if err != nil {
+		return c.explain(err)
+	}
+	if answer.StatusCode != http.StatusOK {
+		return &Error{answer.StatusCode, errors.New(strings.TrimSuffix(string(text), "\n"))}
+	}
+	_, err = w.Write(text)
+	return err
+}
+
+// explain says why there is no answer.
+func (c *Client) explain(err error) error {
+	var failed *net.OpError
+	switch {
+	case errors.Is(err, os.ErrPermission):
+		return fmt.Errorf("%s: only root may speak to a running recentfs", c.path)
+	case errors.As(err, &failed) && failed.Op == "dial":
+		return fmt.Errorf("%s: no recentfs answers there: start one with 'recentfs run', or name its --control", c.path)
+	}
+	return fmt.Errorf("%s: recentfs ended the connection without an answer: %w", c.path, err)
+}
