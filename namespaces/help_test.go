@@ -3,13 +3,11 @@ package namespaces
 import (
 	"fmt"
 	"io"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -17,17 +15,6 @@ import (
 )
 
 func TestMain(m *testing.M) { lab.Main(m) }
-
-// patience is how long a test waits for something that should happen at once.
-const patience = 20 * time.Second
-
-// needRoot skips the test where the kernel refuses to make a namespace.
-func needRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can make a network namespace: run make test as root")
-	}
-}
 
 // open opens a namespace until the test ends.
 func open(t *testing.T, path string) *Namespace {
@@ -43,47 +30,23 @@ func open(t *testing.T, path string) *Namespace {
 // newNamespace makes a namespace without a name, which lasts until the test ends.
 func newNamespace(t *testing.T) *Namespace {
 	t.Helper()
-	needRoot(t)
-	var ns *Namespace
-	err := open(t, ownPath).Do(func() (err error) { // on a thread that ends with Do
-		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
-			ns, err = Open(threadPath)
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { ns.Close() })
-	return ns
+	return open(t, lab.NewNetns(t).Path)
 }
 
 // bind mounts a namespace on a new file, as `ip netns attach` does. The mount
 // stays until unbind or the end of the test.
 func bind(t *testing.T, ns *Namespace, path string) {
 	t.Helper()
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+	if err := lab.Bind(fmt.Sprintf("/proc/self/fd/%d", ns.file.Fd()), path); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.WriteFile(path, nil, 0o444); err != nil {
-		t.Fatal(err)
-	}
-	if err := unix.Mount(fmt.Sprintf("/proc/self/fd/%d", ns.file.Fd()), path, "", unix.MS_BIND, ""); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		unix.Unmount(path, unix.MNT_DETACH)
-		os.Remove(path)
-	})
+	t.Cleanup(func() { _ = lab.Unbind(path) }) // unless unbind did it
 }
 
 // unbind unmounts a namespace's file and removes it, as `ip netns delete` does.
 func unbind(t *testing.T, path string) {
 	t.Helper()
-	if err := unix.Unmount(path, unix.MNT_DETACH); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Remove(path); err != nil {
+	if err := lab.Unbind(path); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -152,26 +115,4 @@ func names(list []Found, err error) string {
 		all = append(all, f.Name)
 	}
 	return strings.Join(all, " ")
-}
-
-// eventually waits until so returns true.
-func eventually(t *testing.T, what string, so func() bool) {
-	t.Helper()
-	tick := time.NewTicker(time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); !so(); <-tick.C {
-		if time.Now().After(deadline) {
-			t.Fatalf("after %v still not: %s", patience, what)
-		}
-	}
-}
-
-// descriptors counts this process's open descriptors.
-func descriptors(t *testing.T) int {
-	t.Helper()
-	files, err := os.ReadDir("/proc/self/fd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	return len(files)
 }

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"recentfs/tests/lab"
 )
 
 // TestID opens one namespace by several paths.
@@ -66,7 +68,7 @@ func TestOpenOthers(t *testing.T) {
 	if err := unix.Mkfifo(pipe, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	before := descriptors(t)
+	before := lab.Descriptors(t)
 	for _, c := range []struct{ name, path, want string }{
 		{"no file", dir + "/nosuch", "no such file or directory"},
 		{"a file", file, "is no network namespace"},
@@ -88,7 +90,7 @@ func TestOpenOthers(t *testing.T) {
 			}
 		})
 	}
-	if now := descriptors(t); now != before {
+	if now := lab.Descriptors(t); now != before {
 		t.Errorf("%d descriptors are open, before it was %d", now, before)
 	}
 }
@@ -207,7 +209,7 @@ func TestDoTogether(t *testing.T) {
 
 // TestCanInspectProcesses tries it, and Of itself, with other capabilities.
 func TestCanInspectProcesses(t *testing.T) {
-	needRoot(t)
+	lab.NeedRoot(t)
 	other := exec.Command("cat") // another user's process
 	other.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
 	stdin, err := other.StdinPipe()

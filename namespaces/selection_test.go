@@ -9,6 +9,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"recentfs/tests/lab"
 )
 
 // TestParse parses names of places, whether these exist or not.
@@ -65,7 +67,7 @@ func TestSelect(t *testing.T) {
 	p := startProcess(t, red)
 	gone := startProcess(t, red)
 	gone.end()
-	before := descriptors(t)
+	before := lab.Descriptors(t)
 	for _, c := range []struct {
 		name  string
 		texts []string
@@ -116,7 +118,7 @@ func TestSelect(t *testing.T) {
 			}
 		})
 	}
-	if now := descriptors(t); now != before {
+	if now := lab.Descriptors(t); now != before {
 		t.Errorf("%d descriptors are open, before it was %d", now, before)
 	}
 }
@@ -241,7 +243,7 @@ func TestFoundOpen(t *testing.T) {
 				t.Fatalf("%+v are present", list)
 			}
 			c.meanwhile(t)
-			before := descriptors(t)
+			before := lab.Descriptors(t)
 			ns, err := list[0].Open()
 			if !errors.Is(err, c.want) || (err == nil) != (ns != nil) {
 				t.Errorf("%v, want %v", err, c.want)
@@ -256,7 +258,7 @@ func TestFoundOpen(t *testing.T) {
 				}
 				ns.Close()
 			}
-			if now := descriptors(t); now != before {
+			if now := lab.Descriptors(t); now != before {
 				t.Errorf("%d descriptors are open, before it was %d", now, before)
 			}
 		})

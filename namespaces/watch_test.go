@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"recentfs/tests/lab"
 )
 
 // watcher keeps the names that were present at the last call of Watch.
@@ -38,7 +40,7 @@ func watchOver(t *testing.T, s *Selection) *watcher {
 func (w *watcher) await(t *testing.T, want string) {
 	t.Helper()
 	last := "nothing yet"
-	for late := time.After(patience); ; {
+	for late := time.After(lab.Patience); ; {
 		select {
 		case last = <-w.saw:
 			if last == want {
@@ -195,7 +197,7 @@ func TestWatchStop(t *testing.T) {
 	p := startProcess(t, ns)
 	s := selected(t, "all", p.pid())
 	watchOver(t, s).stop() // starts what the runtime keeps from then on
-	before, goroutines := descriptors(t), runtime.NumGoroutine()
+	before, goroutines := lab.Descriptors(t), runtime.NumGoroutine()
 	for i := range 20 {
 		w := watchOver(t, s)
 		if i%2 == 1 {
@@ -215,8 +217,13 @@ func TestWatchStop(t *testing.T) {
 		default:
 		}
 	}
-	if now := descriptors(t); now != before {
+	if now := lab.Descriptors(t); now != before {
 		t.Errorf("%d descriptors are open, before it was %d", now, before)
 	}
-	eventually(t, fmt.Sprintf("%d goroutines as before", goroutines), func() bool { return runtime.NumGoroutine() <= goroutines })
+	lab.Eventually(t, "as many goroutines as before", func() error {
+		if n := runtime.NumGoroutine(); n > goroutines {
+			return fmt.Errorf("there are %d, before there were %d", n, goroutines)
+		}
+		return nil
+	})
 }

@@ -186,21 +186,25 @@ func (ns *Netns) Attach(t testing.TB, name string) {
 	})
 }
 
-// Name gives the namespace a name until Detach, as `ip netns attach` does.
-func (ns *Netns) Name(name string) error {
-	if err := os.MkdirAll(NetnsDir, 0o755); err != nil {
+// Name gives the namespace a name until Detach.
+func (ns *Netns) Name(name string) error { return Bind(ns.Path, filepath.Join(NetnsDir, name)) }
+
+// Detach takes a namespace's name away.
+func Detach(name string) error { return Unbind(filepath.Join(NetnsDir, name)) }
+
+// Bind mounts the file of a namespace on a new file, as `ip netns attach` does.
+func Bind(ns, path string) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
-	path := filepath.Join(NetnsDir, name)
 	if err := os.WriteFile(path, nil, 0o444); err != nil {
 		return err
 	}
-	return os.NewSyscallError("mount", unix.Mount(ns.Path, path, "", unix.MS_BIND, ""))
+	return os.NewSyscallError("mount", unix.Mount(ns, path, "", unix.MS_BIND, ""))
 }
 
-// Detach takes a namespace's name away, as `ip netns delete` does.
-func Detach(name string) error {
-	path := filepath.Join(NetnsDir, name)
+// Unbind undoes Bind, as `ip netns delete` does.
+func Unbind(path string) error {
 	if _, err := os.Lstat(path); err != nil {
 		return err
 	}
