@@ -112,3 +112,10 @@ func (s *server) sorted() []*instance {
 	slices.SortFunc(all, func(a, b *instance) int { return strings.Compare(a.name, b.name) })
 	return all
 }
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
+}

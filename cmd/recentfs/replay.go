@@ -13,6 +13,7 @@ import (
 
 	"recentfs/capture"
 	"recentfs/capture/pcap"
+	"recentfs/cmd/recentfs/internal/report"
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
 	"recentfs/match/ruleset"
@@ -169,7 +170,7 @@ func (r *replay) print(w io.Writer) error {
 		if err != nil {
 			return err
 		}
-		if err := printTable(w, t.Name(), entries); err != nil {
+		if err := report.Print(w, t.Name(), entries); err != nil {
 			return err
 		}
 	}
@@ -182,22 +183,22 @@ func (r *replay) printJSON(w io.Writer) error {
 		return err
 	}
 	out := struct {
-		Packets  int                `json:"packets"`
-		Verdicts map[string]int     `json:"verdicts"`
-		Rules    []string           `json:"rules"` // as iptables-save -c prints them
-		Tables   map[string][]entry `json:"tables"`
-	}{r.packets, r.verdicts, strings.Split(strings.TrimSpace(rules.String()), "\n"), make(map[string][]entry)}
+		Packets  int                       `json:"packets"`
+		Verdicts map[string]int            `json:"verdicts"`
+		Rules    []string                  `json:"rules"` // as iptables-save -c prints them
+		Tables   map[string][]report.Entry `json:"tables"`
+	}{r.packets, r.verdicts, strings.Split(strings.TrimSpace(rules.String()), "\n"), make(map[string][]report.Entry)}
 	for _, t := range r.reg.Tables() {
 		var err error
 		if out.Tables[t.Name()], err = r.entries(t); err != nil {
 			return err
 		}
 	}
-	return writeJSON(w, out)
+	return report.WriteJSON(w, out)
 }
 
-func (r *replay) entries(t *recent.Table) ([]entry, error) {
-	return readEntries(&tableReader{cursor: t.Cursor()}, moment{now: r.clock.Now(), hz: replayHZ, wall: r.last})
+func (r *replay) entries(t *recent.Table) ([]report.Entry, error) {
+	return report.Read(&tableReader{cursor: t.Cursor()}, report.Moment{Now: r.clock.Now(), HZ: replayHZ, Wall: r.last})
 }
 
 // tableReader reads a table as its file would be read.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"recentfs/cmd/recentfs/internal/report"
 	"recentfs/fs"
 	"recentfs/match/jiffies"
 )
@@ -63,7 +64,7 @@ since only root may read where the kernel's clock began.`,
 					return err
 				}
 			}
-			tables := make(map[string][]entry)
+			tables := make(map[string][]report.Entry)
 			for _, name := range args {
 				entries, err := showTable(flags.dir(), name)
 				if err != nil && all {
@@ -79,12 +80,12 @@ since only root may read where the kernel's clock began.`,
 				if asJSON {
 					continue
 				}
-				if err := printTable(cmd.OutOrStdout(), name, entries); err != nil {
+				if err := report.Print(cmd.OutOrStdout(), name, entries); err != nil {
 					return err
 				}
 			}
 			if asJSON {
-				return writeJSON(cmd.OutOrStdout(), tables)
+				return report.WriteJSON(cmd.OutOrStdout(), tables)
 			}
 			return nil
 		}),
@@ -107,7 +108,7 @@ func tableNames(dir string) ([]string, error) {
 	return names, nil
 }
 
-func showTable(dir, name string) ([]entry, error) {
+func showTable(dir, name string) ([]report.Entry, error) {
 	f, err := openTable(dir, name, os.O_RDONLY)
 	if err != nil {
 		return nil, err
@@ -117,7 +118,7 @@ func showTable(dir, name string) ([]entry, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries, err := readEntries(f, moment{now: clock.Now(), hz: clock.HZ(), wall: time.Now()})
+	entries, err := report.Read(f, report.Moment{Now: clock.Now(), HZ: clock.HZ(), Wall: time.Now()})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", f.Name(), err)
 	}

@@ -26,8 +26,9 @@ var mayImport = map[string][]string{
 	"recentfs/namespaces":      {},
 
 	"recentfs/cmd/recentfs/internal/control": {},
+	"recentfs/cmd/recentfs/internal/report":  {"recentfs/match/jiffies"},
 	"recentfs/cmd/recentfs": {
-		"recentfs/cmd/recentfs/internal/control",
+		"recentfs/cmd/recentfs/internal/control", "recentfs/cmd/recentfs/internal/report",
 		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset",
 		"recentfs/capture", "recentfs/capture/nfqueue", "recentfs/capture/pcap",
 		"recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces",

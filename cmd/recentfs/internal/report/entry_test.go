@@ -1,4 +1,4 @@
-package main
+package report
 
 import (
 	"strings"
@@ -6,19 +6,19 @@ import (
 	"time"
 )
 
-var noon = moment{now: 1000_000, hz: 250, wall: time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)}
+var noon = Moment{Now: 1000_000, HZ: 250, Wall: time.Date(2026, 1, 2, 12, 0, 0, 0, time.UTC)}
 
-func TestReadEntries(t *testing.T) {
+func TestRead(t *testing.T) {
 	text := "src=192.0.2.1 ttl: 64 last_seen: 999750 oldest_pkt: 2 999000, 999750\n" +
 		// The ring has wrapped: the first place holds the latest stamp.
 		"src=2001:0db8:0000:0000:0000:0000:0000:0001 ttl: 0 last_seen: 999999 oldest_pkt: 1 999999, 985000, 999998\n" +
 		"src=192.0.2.2 ttl: 1 last_seen: 1000001 oldest_pkt: 1 1000001\n"
-	entries, err := readEntries(strings.NewReader(text), noon)
+	entries, err := Read(strings.NewReader(text), noon)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var out strings.Builder
-	if err := printTable(&out, "ssh", entries); err != nil {
+	if err := Print(&out, "ssh", entries); err != nil {
 		t.Fatal(err)
 	}
 	want := `ssh: 3 addresses
@@ -35,7 +35,7 @@ func TestReadEntries(t *testing.T) {
 	}
 }
 
-func TestReadEntriesOfNoTable(t *testing.T) {
+func TestReadNoTable(t *testing.T) {
 	for _, text := range []string{
 		"\n", "hello\n", "src=1.2.3.4\n",
 		"src=1.2.3 ttl: 1 last_seen: 1 oldest_pkt: 1 1\n",
@@ -43,11 +43,11 @@ func TestReadEntriesOfNoTable(t *testing.T) {
 		"src=1.2.3.4 ttl: 1 last_seen: x oldest_pkt: 1 1\n",
 		"src=1.2.3.4 ttl: 1 last_seen: 1 oldest_pkt: 1 1, y\n",
 	} {
-		if e, err := readEntries(strings.NewReader(text), noon); err == nil {
+		if e, err := Read(strings.NewReader(text), noon); err == nil {
 			t.Errorf("%q is taken for %+v", text, e)
 		}
 	}
-	if e, err := readEntries(strings.NewReader(""), noon); err != nil || len(e) != 0 {
+	if e, err := Read(strings.NewReader(""), noon); err != nil || len(e) != 0 {
 		t.Errorf("an empty table: %v, %v", e, err)
 	}
 }
