@@ -10,6 +10,12 @@ import (
 	"recentfs/match/addr"
 )
 
+// network is an address and its mask, which need not be contiguous. The
+// address has no bit outside of the mask.
+type network struct{ addr, mask addr.Addr }
+
+func (n *network) contains(b *[16]byte) bool { return addr.Load(b).And(n.mask) == n.addr }
+
 // parseNetwork reads an address with or without a mask: an element of
 // xtables_ipparse_multiple or xtables_ip6parse_multiple. The mask is a number
 // of bits or an address. Host names are refused.

@@ -59,3 +59,12 @@ func repeated(n int, p capture.Packet) []capture.Packet {
 	}
 	return all
 }
+
+func BenchmarkParse(b *testing.B) {
+	text := []byte(manyOf(1000, "-p tcp --dport %d -m recent --update --seconds 60 --hitcount 4 -j DROP"))
+	for b.Loop() {
+		if _, err := Parse("rules", text, classic); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

@@ -116,7 +116,7 @@ func checkChainName(name string) error {
 		return fmt.Errorf("chain name %.32q is too long: it may have %d characters", name, maxChainName)
 	case name == "" || name[0] == '-' || name[0] == '!':
 		return fmt.Errorf("chain name %q: a - or ! at the beginning and an empty name are taken for something else", name)
-	case name == "QUEUE" || findExtension(targets, name) != nil:
+	case name == "QUEUE" || findTarget(name) != nil:
 		return fmt.Errorf("chain name %s is a target's: choose another", name)
 	case strings.ContainsRune(name, '"') || strings.IndexFunc(name, unicode.IsSpace) >= 0:
 		return fmt.Errorf("chain name %q: it may hold no space and no quote", name)
@@ -146,11 +146,13 @@ func (f *File) sort() {
 	}
 	slices.SortFunc(order, func(i, j int) int {
 		a, b := &f.chains[i], &f.chains[j]
-		if a.builtin != b.builtin {
-			return cmp.Compare(b2i(b.builtin), b2i(a.builtin))
-		}
-		if a.builtin {
+		switch {
+		case a.builtin && b.builtin:
 			return cmp.Compare(a.first, b.first)
+		case a.builtin:
+			return -1
+		case b.builtin:
+			return 1
 		}
 		return strings.Compare(a.name, b.name)
 	})
@@ -168,13 +170,3 @@ func (f *File) sort() {
 	}
 	f.chains = sorted
 }
-
-func b2i(b bool) int {
-	if b {
-		return 1
-	}
-	return 0
-}
-
-// calls reports whether the target is another chain.
-func (t *target) calls() bool { return t.kind == targetJump || t.kind == targetGoto }

@@ -3,7 +3,6 @@ package ruleset
 import (
 	"errors"
 	"fmt"
-	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,13 +11,13 @@ import (
 const maxExpanded = 4096
 
 // line is a line of the table while it is read: struct
-// iptables_command_state with what belongs to it.
+// iptables_command_state.
 type line struct {
 	*reader
 	words  []string
 	next   int // index into words
 	loaded []loaded
-	seen   map[found]bool
+	given  map[*option]bool
 
 	command  byte // 'A', 'N' or 'P'
 	chain    string
@@ -26,10 +25,8 @@ type line struct {
 	rule     rule
 	why      string // what made the rule one of its family
 	src, dst []network
-	matches  []*match
-	// markGiven says that -j MARK has its option.
-	markGiven bool
-	// implied says that the match of the -p has been loaded on its own.
+	target   extension // nil: none, or one without options
+	// implied says that the match of the -p was loaded without a -m.
 	implied bool
 }
 
@@ -73,10 +70,10 @@ func (l *line) setPolicy() error {
 }
 
 // bare reports whether the line has nothing of a rule.
-func (l *line) bare() bool { return len(l.seen) == 1 }
+func (l *line) bare() bool { return len(l.given) == 1 }
 
-// appendRules puts the rule behind the others of its chain, once for each pair
-// of source and destination addresses: append_entry.
+// appendRules adds the rule to its chain, once for each pair of source and
+// destination addresses: append_entry.
 func (l *line) appendRules() error {
 	i, err := l.lookup(l.chain)
 	if err != nil {
@@ -87,9 +84,6 @@ func (l *line) appendRules() error {
 	}
 	if len(l.src)*len(l.dst) > maxExpanded {
 		return fmt.Errorf("%d source and %d destination addresses make too many rules: spread them over chains", len(l.src), len(l.dst))
-	}
-	for _, m := range l.matches {
-		l.rule.matches = append(l.rule.matches, *m)
 	}
 	c := &l.file.chains[i]
 	for _, src := range l.src {
@@ -104,8 +98,8 @@ func (l *line) appendRules() error {
 	return nil
 }
 
-// test makes a condition of the rule; one that any packet meets is none, but
-// stays one if it is inverted.
+// test adds a condition to the rule. One that any packet meets is left out,
+// unless it is inverted.
 func (r *rule) test(t tests, narrow bool) {
 	if narrow || r.inverted&t != 0 {
 		r.asked |= t
@@ -126,19 +120,18 @@ func (l *line) checkRule() error {
 			return err
 		}
 	}
-	for _, m := range l.matches {
-		e := matches[slices.IndexFunc(matches, func(e *extension) bool { return e.match == m.kind })]
-		if e.protocol != 0 && (l.rule.protocol != e.protocol || l.rule.inverted&testProtocol != 0) {
-			return fmt.Errorf("-m %s needs -p %s in the rule", e.name, protocolName(e.protocol))
+	for _, m := range l.rule.matches {
+		if p := m.protocol; p != 0 && (l.rule.protocol != p || l.rule.inverted&testProtocol != 0) {
+			return fmt.Errorf("-m %s needs -p %s in the rule", m.name, protocolName(p))
 		}
-		if e.check != nil {
-			if err := e.check(l, m); err != nil {
-				return err
-			}
+		if err := m.check(l); err != nil {
+			return err
 		}
 	}
-	if l.rule.kind == targetMark && !l.markGiven {
-		return errors.New("-j MARK needs --set-mark, --set-xmark, --and-mark, --or-mark or --xor-mark")
+	if l.target != nil {
+		if err := l.target.check(l); err != nil {
+			return err
+		}
 	}
 	if many := len(l.src) > 1 || len(l.dst) > 1; many && l.rule.inverted&(testSource|testDest) != 0 {
 		return errors.New("! goes with one source and one destination address: jump to a chain that returns for each of them")
@@ -152,7 +145,7 @@ func (l *line) checkRule() error {
 	return nil
 }
 
-// only makes the rule one for a single family.
+// only makes the rule one for a single family. Errors say why it is.
 func (l *line) only(family uint8, why string) error {
 	if l.rule.family != 0 && l.rule.family != family {
 		return fmt.Errorf("%s and %s belong to different families: write a rule for each", l.why, why)
@@ -162,16 +155,28 @@ func (l *line) only(family uint8, why string) error {
 }
 
 // loadMatch adds a match to the rule: command_match.
-func (l *line) loadMatch(e *extension) {
-	m := &match{kind: e.match, src: allPorts, dst: allPorts, codeHigh: 255}
-	l.matches = append(l.matches, m)
+func (l *line) loadMatch(e *matchExtension) {
+	m := e.make()
+	l.rule.matches = append(l.rule.matches, match{m, e})
 	for i := range l.loaded {
-		if l.loaded[i].extension == e {
-			l.loaded[i].m = m
+		if l.loaded[i].match == e {
+			l.loaded[i].options = m.options()
 			return
 		}
 	}
-	l.loaded = append(l.loaded, loaded{e, m})
+	l.loaded = append(l.loaded, loaded{e, m.options()})
+}
+
+// loadTarget makes a target the rule's: command_jump.
+func (l *line) loadTarget(e *targetExtension) error {
+	if err := l.setTarget(e.kind); err != nil {
+		return err
+	}
+	if e.options != nil {
+		l.target = e.options(&l.rule.target)
+		l.loaded = append(l.loaded, loaded{nil, l.target.options()})
+	}
+	return nil
 }
 
 // loadProtocol adds the match of the rule's -p, whose options may be given
@@ -180,9 +185,9 @@ func (l *line) loadProtocol() bool {
 	if l.implied || l.rule.protocol == 0 {
 		return false
 	}
-	for _, e := range matches {
-		if e.protocol == l.rule.protocol {
-			l.loadMatch(e)
+	for i := range matches {
+		if matches[i].protocol == l.rule.protocol {
+			l.loadMatch(&matches[i])
 			l.implied = true
 			return true
 		}

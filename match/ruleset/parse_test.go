@@ -116,7 +116,7 @@ func TestMask(t *testing.T) {
 		t.Errorf("saved as\n%s", got)
 	}
 	want := [16]byte{255, 255}
-	if got := f.chains[0].rules[0].matches[0].info.Mask; got != want {
+	if got := f.chains[0].rules[0].matches[0].matcher.(*recentMatch).info.Mask; got != want {
 		t.Errorf("mask %v, want %v", got, want)
 	}
 	// The mask is a host for iptables: getaddrinfo, and so inet_aton, reads it.
@@ -134,7 +134,7 @@ func TestMask(t *testing.T) {
 		}
 	}
 	f = mustParse(t, document("-m recent --set --mask 255.255.255.255"), modern)
-	if got := f.chains[0].rules[0].matches[0].info.Mask; got != recent.AllOnes {
+	if got := f.chains[0].rules[0].matches[0].matcher.(*recentMatch).info.Mask; got != recent.AllOnes {
 		t.Errorf("mask %v, want all ones", got)
 	}
 }

@@ -1,18 +1,13 @@
 package ruleset
 
 import (
-	"bytes"
-	"fmt"
-	"os"
 	"strconv"
-	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
 
-// protocols are the names of xtables_chain_protos and, behind them, those of
-// a Debian's /etc/protocols. The first name of a number is the one printed.
+// protocols are the names of xtables_chain_protos, then those of Debian's
+// /etc/protocols. The first name of a number is printed.
 var protocols = []struct {
 	name   string
 	number uint8
@@ -54,67 +49,4 @@ func protocolName(n uint8) string {
 		}
 	}
 	return strconv.Itoa(int(n))
-}
-
-// parsePort reads a port's number, or the name that the protocol has for it in
-// /etc/services: xtables_parse_port.
-func parsePort(text, protocol string) (uint16, error) {
-	if n, ok := number(text, 65535); ok {
-		return uint16(n), nil
-	}
-	return serviceByName(text, protocol)
-}
-
-// parseUDPPort is for the udp match, which leaves a port to getaddrinfo: a
-// number is decimal, and a name may be any protocol's (xtables_getportbyname).
-// A number that would be cut to 16 bits there is refused.
-func parseUDPPort(text string) (uint16, error) {
-	digits := strings.TrimPrefix(strings.TrimLeft(text, " \t"), "+")
-	if n, err := strconv.ParseUint(digits, 10, 16); err == nil {
-		return uint16(n), nil
-	}
-	return serviceByName(text, "tcp", "udp", "dccp", "udplite", "sctp")
-}
-
-// serviceByName is the port that the first of the protocols has under a name.
-func serviceByName(name string, protocols ...string) (uint16, error) {
-	all := services()
-	for _, p := range protocols {
-		if n, ok := all[name+"/"+p]; ok {
-			return n, nil
-		}
-	}
-	return 0, fmt.Errorf("port %q is neither a number, 0 to 65535, nor a name that %s has for %s",
-		name, servicesFile, strings.Join(protocols, ", "))
-}
-
-const servicesFile = "/etc/services"
-
-// services are the ports by name and protocol, "ssh/tcp": getservbyname. They
-// are read when a rule first asks for one, and none where there is no file.
-var services = sync.OnceValue(func() map[string]uint16 {
-	text, _ := os.ReadFile(servicesFile)
-	return parseServices(text)
-})
-
-func parseServices(text []byte) map[string]uint16 {
-	all := make(map[string]uint16)
-	for line := range bytes.Lines(text) {
-		line, _, _ = bytes.Cut(line, []byte("#"))
-		word := strings.Fields(string(line))
-		if len(word) < 2 {
-			continue
-		}
-		port, protocol, _ := strings.Cut(word[1], "/")
-		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil {
-			continue
-		}
-		for _, name := range append(word[2:], word[0]) {
-			if key := name + "/" + protocol; all[key] == 0 {
-				all[key] = uint16(n)
-			}
-		}
-	}
-	return all
 }

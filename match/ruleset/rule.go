@@ -1,10 +1,5 @@
 package ruleset
 
-import (
-	"recentfs/match/addr"
-	"recentfs/match/recent"
-)
-
 // rule is one rule, in the form in which packets meet it: the kernel's struct
 // ipt_entry with its matches and its target.
 type rule struct {
@@ -35,70 +30,16 @@ type head struct {
 	in, out         device
 }
 
-// network is an address and its mask, which need not be contiguous. The
-// address has no bit outside of the mask.
-type network struct{ addr, mask addr.Addr }
-
-func (n *network) contains(b *[16]byte) bool { return addr.Load(b).And(n.mask) == n.addr }
-
 // device is the name of a network device, or how such names begin.
 type device struct {
 	name   string
 	prefix bool // written as name+
 }
 
-// matchKind tells the matches apart.
-type matchKind uint8
-
-const (
-	matchTCP matchKind = iota
-	matchUDP
-	matchSCTP
-	matchMultiport
-	matchICMP
-	matchICMP6
-	matchMark
-	matchComment
-	matchRecent
-)
-
-// conditions are what a match asks. A match with one condition has it in one.
-type conditions uint8
-
-const (
-	sourcePorts conditions = 1 << iota
-	destPorts
-	tcpFlags
-
-	one = sourcePorts
-)
-
-// ports is a range, both ends included.
-type ports struct{ low, high uint16 }
-
-func (r ports) contains(n uint16) bool { return r.low <= n && n <= r.high }
-
-var allPorts = ports{0, 65535}
-
-// match is one -m of a rule. Which fields hold depends on its kind.
+// match is one -m of a rule.
 type match struct {
-	kind               matchKind
-	asked, inverted    conditions
-	flagMask, flagComp uint8 // struct xt_tcp
-	icmpType           uint8 // struct ipt_icmp; of ICMP, 255 is any
-	codeLow, codeHigh  uint8
-	src, dst           ports
-	mark, mask         uint32
-	multi              *multiport
-	info               *recent.Info
-	recent             *recent.Rule // in a Set only
-	comment            string
-}
-
-// multiport is struct xt_multiport_v1.
-type multiport struct {
-	of   conditions // sourcePorts, destPorts, or both for either
-	list []ports
+	matcher
+	*matchExtension
 }
 
 // targetKind tells the targets apart.
@@ -127,3 +68,6 @@ type target struct {
 	to  int
 	log *logTarget // targetLog
 }
+
+// calls reports whether the target is another chain.
+func (t *target) calls() bool { return t.kind == targetJump || t.kind == targetGoto }

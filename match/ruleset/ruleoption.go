@@ -12,54 +12,54 @@ import (
 // ruleOptions are the options of iptables itself. Those that make no sense in
 // a file are here for what they do to abbreviations.
 var ruleOptions = []option{
-	{names: []string{"append"}, short: 'A', args: 1, read: readAppend},
-	{names: []string{"new-chain"}, short: 'N', args: 1, read: readNewChain},
-	{names: []string{"policy"}, short: 'P', args: 2, read: readPolicy},
-	{names: []string{"source", "src"}, short: 's', args: 1, invertible: true, read: readSource},
-	{names: []string{"destination", "dst"}, short: 'd', args: 1, invertible: true, read: readDest},
-	{names: []string{"protocol"}, short: 'p', args: 1, invertible: true, read: readProtocol},
-	{names: []string{"in-interface"}, short: 'i', args: 1, invertible: true, read: readIn},
-	{names: []string{"out-interface"}, short: 'o', args: 1, invertible: true, read: readOut},
-	{names: []string{"fragments"}, short: 'f', invertible: true, read: readFragments},
-	{names: []string{"match"}, short: 'm', args: 1, many: true, read: readMatch},
-	{names: []string{"jump"}, short: 'j', args: 1, read: readJump},
-	{names: []string{"goto"}, short: 'g', args: 1, read: readGoto},
-	{names: []string{"ipv4"}, short: '4', many: true, read: readIPv4},
-	{names: []string{"ipv6"}, short: '6', many: true, read: readIPv6},
-	{names: []string{"delete"}, short: 'D', read: refuseCommand},
-	{names: []string{"check"}, short: 'C', read: refuseCommand},
-	{names: []string{"insert"}, short: 'I', read: refuseCommand},
-	{names: []string{"replace"}, short: 'R', read: refuseCommand},
-	{names: []string{"list"}, short: 'L', read: refuseCommand},
-	{names: []string{"list-rules"}, short: 'S', read: refuseCommand},
-	{names: []string{"flush"}, short: 'F', read: refuseCommand},
-	{names: []string{"zero"}, short: 'Z', read: refuseCommand},
-	{names: []string{"delete-chain"}, short: 'X', read: refuseCommand},
-	{names: []string{"rename-chain"}, short: 'E', read: refuseCommand},
-	{names: []string{"table"}, short: 't', read: refuseOption},
-	{names: []string{"numeric"}, short: 'n', read: refuseOption},
-	{names: []string{"verbose"}, short: 'v', read: refuseOption},
-	{names: []string{"wait"}, short: 'w', read: refuseOption},
-	{names: []string{"wait-interval"}, short: 'W', read: refuseOption},
-	{names: []string{"exact"}, short: 'x', read: refuseOption},
-	{names: []string{"version"}, short: 'V', read: refuseOption},
-	{names: []string{"help"}, short: 'h', read: refuseOption},
+	{names: []string{"append"}, letter: 'A', args: 1, read: readAppend},
+	{names: []string{"new-chain"}, letter: 'N', args: 1, read: readNewChain},
+	{names: []string{"policy"}, letter: 'P', args: 2, read: readPolicy},
+	{names: []string{"source", "src"}, letter: 's', args: 1, invertible: true, read: readSource},
+	{names: []string{"destination", "dst"}, letter: 'd', args: 1, invertible: true, read: readDest},
+	{names: []string{"protocol"}, letter: 'p', args: 1, invertible: true, read: readProtocol},
+	{names: []string{"in-interface"}, letter: 'i', args: 1, invertible: true, read: readIn},
+	{names: []string{"out-interface"}, letter: 'o', args: 1, invertible: true, read: readOut},
+	{names: []string{"fragments"}, letter: 'f', invertible: true, read: readFragments},
+	{names: []string{"match"}, letter: 'm', args: 1, repeatable: true, read: readMatch},
+	{names: []string{"jump"}, letter: 'j', args: 1, read: readJump},
+	{names: []string{"goto"}, letter: 'g', args: 1, read: readGoto},
+	{names: []string{"ipv4"}, letter: '4', repeatable: true, read: readIPv4},
+	{names: []string{"ipv6"}, letter: '6', repeatable: true, read: readIPv6},
+	{names: []string{"delete"}, letter: 'D', read: refuseCommand},
+	{names: []string{"check"}, letter: 'C', read: refuseCommand},
+	{names: []string{"insert"}, letter: 'I', read: refuseCommand},
+	{names: []string{"replace"}, letter: 'R', read: refuseCommand},
+	{names: []string{"list"}, letter: 'L', read: refuseCommand},
+	{names: []string{"list-rules"}, letter: 'S', read: refuseCommand},
+	{names: []string{"flush"}, letter: 'F', read: refuseCommand},
+	{names: []string{"zero"}, letter: 'Z', read: refuseCommand},
+	{names: []string{"delete-chain"}, letter: 'X', read: refuseCommand},
+	{names: []string{"rename-chain"}, letter: 'E', read: refuseCommand},
+	{names: []string{"table"}, letter: 't', read: refuseOption},
+	{names: []string{"numeric"}, letter: 'n', read: refuseOption},
+	{names: []string{"verbose"}, letter: 'v', read: refuseOption},
+	{names: []string{"wait"}, letter: 'w', read: refuseOption},
+	{names: []string{"wait-interval"}, letter: 'W', read: refuseOption},
+	{names: []string{"exact"}, letter: 'x', read: refuseOption},
+	{names: []string{"version"}, letter: 'V', read: refuseOption},
+	{names: []string{"help"}, letter: 'h', read: refuseOption},
 	{names: []string{"line-numbers"}, read: refuseOption},
-	{names: []string{"modprobe"}, short: 'M', read: refuseOption},
-	{names: []string{"set-counters"}, short: 'c', read: refuseOption},
+	{names: []string{"modprobe"}, letter: 'M', read: refuseOption},
+	{names: []string{"set-counters"}, letter: 'c', read: refuseOption},
 }
 
 func refuseCommand(_ *line, g *given) error {
-	return fmt.Errorf("%s: a file has -A, -N and -P only, write the rules in the order in which they are to stand", g.as)
+	return fmt.Errorf("%s: a file has -A, -N and -P only, write the rules in the order in which they are to stand", g.name)
 }
 
 func refuseOption(_ *line, g *given) error {
-	return fmt.Errorf("%s has no meaning in a file: leave it out", g.as)
+	return fmt.Errorf("%s has no meaning in a file: leave it out", g.name)
 }
 
 func (l *line) setCommand(g *given, command byte) error {
 	if l.command != 0 {
-		return fmt.Errorf("%s and -%c in one line: put each on a line of its own", g.as, l.command)
+		return fmt.Errorf("%s and -%c in one line: put each on a line of its own", g.name, l.command)
 	}
 	l.command, l.chain = command, g.arg[0]
 	return nil
@@ -89,9 +89,9 @@ func (l *line) readNetworks(g *given, t tests) ([]network, error) {
 	for text := range strings.SplitSeq(g.arg[0], ",") {
 		n, family, err := parseNetwork(strings.TrimLeft(text, " \t"))
 		if err != nil {
-			return nil, fmt.Errorf("%s %w", g.as, err)
+			return nil, fmt.Errorf("%s %w", g.name, err)
 		}
-		if err := l.only(family, g.as+" "+text); err != nil {
+		if err := l.only(family, g.name+" "+text); err != nil {
 			return nil, err
 		}
 		all = append(all, n)
@@ -101,7 +101,7 @@ func (l *line) readNetworks(g *given, t tests) ([]network, error) {
 
 // invert notes the ! of a condition.
 func (l *line) invert(g *given, t tests) {
-	if g.invert {
+	if g.inverted {
 		l.rule.inverted |= t
 	}
 }
@@ -110,10 +110,10 @@ func (l *line) invert(g *given, t tests) {
 func readProtocol(l *line, g *given) error {
 	n, ok := protocolNumber(strings.ToLower(g.arg[0]))
 	if !ok {
-		return fmt.Errorf("%s %q is no protocol that is known by name: give its number, 0 to 255", g.as, g.arg[0])
+		return fmt.Errorf("%s %q is no protocol that is known by name: give its number, 0 to 255", g.name, g.arg[0])
 	}
-	if n == 0 && g.invert {
-		return fmt.Errorf("! %s %s would never match: leave it out", g.as, g.arg[0])
+	if n == 0 && g.inverted {
+		return fmt.Errorf("! %s %s would never match: leave it out", g.name, g.arg[0])
 	}
 	l.rule.protocol = n
 	l.invert(g, testProtocol)
@@ -138,9 +138,9 @@ func (l *line) readDevice(g *given, t tests) (device, error) {
 	switch {
 	case name == "" || len(name) >= unix.IFNAMSIZ || strings.IndexFunc(name, bad) >= 0:
 		return device{}, fmt.Errorf("%s %q is no device's name: those have 1 to %d characters, no space, quote or slash",
-			g.as, name, unix.IFNAMSIZ-1)
-	case name == "+" && g.invert:
-		return device{}, fmt.Errorf("! %s + would never match: leave it out", g.as)
+			g.name, name, unix.IFNAMSIZ-1)
+	case name == "+" && g.inverted:
+		return device{}, fmt.Errorf("! %s + would never match: leave it out", g.name)
 	}
 	var d device
 	d.name, d.prefix = strings.CutSuffix(name, "+")
@@ -152,18 +152,18 @@ func (l *line) readDevice(g *given, t tests) (device, error) {
 func readFragments(l *line, g *given) error {
 	l.invert(g, testFragment)
 	l.rule.test(testFragment, true)
-	return l.only(unix.NFPROTO_IPV4, g.as)
+	return l.only(unix.NFPROTO_IPV4, g.name)
 }
 
-func readIPv4(l *line, g *given) error { return l.only(unix.NFPROTO_IPV4, g.as) }
-func readIPv6(l *line, g *given) error { return l.only(unix.NFPROTO_IPV6, g.as) }
+func readIPv4(l *line, g *given) error { return l.only(unix.NFPROTO_IPV4, g.name) }
+func readIPv6(l *line, g *given) error { return l.only(unix.NFPROTO_IPV6, g.name) }
 
 func readMatch(l *line, g *given) error {
 	name := g.arg[0]
 	if name == "icmpv6" || name == "ipv6-icmp" {
 		name = "icmp6" // xtables_find_match
 	}
-	e := findExtension(matches, name)
+	e := findMatch(name)
 	if e == nil {
 		return fmt.Errorf("-m %s: only the kernel can match this: put it on the kernel's rule that queues", name)
 	}
@@ -172,15 +172,8 @@ func readMatch(l *line, g *given) error {
 }
 
 func readJump(l *line, g *given) error {
-	if e := findExtension(targets, g.arg[0]); e != nil {
-		if err := l.setTarget(e.target); err != nil {
-			return err
-		}
-		if e.target == targetLog {
-			l.logTarget()
-		}
-		l.loaded = append(l.loaded, loaded{e, nil})
-		return nil
+	if e := findTarget(g.arg[0]); e != nil {
+		return l.loadTarget(e)
 	}
 	return l.call(g, targetJump)
 }
@@ -195,10 +188,10 @@ func (l *line) call(g *given, kind targetKind) error {
 	i, ok := l.byName[g.arg[0]]
 	if !ok {
 		return fmt.Errorf("%s %s: no chain of this name is declared above, and of targets there are %s; others belong on a rule of the kernel's",
-			g.as, g.arg[0], targetNames())
+			g.name, g.arg[0], targetNames())
 	}
 	if l.file.chains[i].builtin {
-		return fmt.Errorf("%s %s: a built-in chain is entered by its queue only, use a chain of your own", g.as, g.arg[0])
+		return fmt.Errorf("%s %s: a built-in chain is entered by its queue only, use a chain of your own", g.name, g.arg[0])
 	}
 	l.rule.to = i
 	return nil

@@ -172,7 +172,7 @@ func (r *reader) readCommand(n int, text string) error {
 	if err != nil {
 		return err
 	}
-	l := &line{reader: r, words: words, seen: make(map[found]bool), rule: rule{line: n}}
+	l := &line{reader: r, words: words, given: make(map[*option]bool), rule: rule{line: n}}
 	if err := l.read(); err != nil {
 		return err
 	}

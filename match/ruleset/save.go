@@ -3,13 +3,8 @@ package ruleset
 import (
 	"fmt"
 	"io"
-	"strconv"
-	"strings"
 
 	"golang.org/x/sys/unix"
-
-	"recentfs/match/addr"
-	"recentfs/match/recent"
 )
 
 // Save prints the rules as iptables-save does, without counters. Reading the
@@ -30,7 +25,7 @@ func (f *File) save(count func(chain, rule int) (packets, bytes uint64), withRul
 			continue
 		}
 		packets, bytes := count(i, len(c.rules))
-		b = fmt.Appendf(b, ":%s %s [%d:%d]\n", c.name, targetName(c.policy), packets, bytes)
+		b = fmt.Appendf(b, ":%s %s [%d:%d]\n", c.name, targetOf(c.policy).name, packets, bytes)
 	}
 	for i := range f.chains {
 		for j := range f.chains[i].rules {
@@ -47,15 +42,6 @@ func (f *File) save(count func(chain, rule int) (packets, bytes uint64), withRul
 	return append(b, "COMMIT\n"...)
 }
 
-func targetName(kind targetKind) string {
-	for _, t := range targets {
-		if t.target == kind {
-			return t.name
-		}
-	}
-	return ""
-}
-
 // appendRule prints what follows the chain's name: print_rule4.
 func (f *File) appendRule(b []byte, r *rule) []byte {
 	if r.family != 0 && !r.familyShows() {
@@ -63,7 +49,8 @@ func (f *File) appendRule(b []byte, r *rule) []byte {
 	}
 	b = r.head.append(b)
 	for i := range r.matches {
-		b = r.matches[i].append(b, r.family)
+		m := &r.matches[i] // print_match_save
+		b = m.append(append(append(b, " -m "...), m.name...), r.family)
 	}
 	return f.appendTarget(b, &r.target)
 }
@@ -80,8 +67,7 @@ func (r *rule) familyShows() bool {
 		}
 	}
 	for i := range r.matches {
-		m := &r.matches[i]
-		if m.kind == matchRecent && (r.family == unix.NFPROTO_IPV6 || m.info.Mask != recent.AllOnes) {
+		if m, ok := r.matches[i].matcher.(*recentMatch); ok && m.showsFamily(r.family) {
 			return true
 		}
 	}
@@ -132,139 +118,6 @@ func (d *device) append(b []byte) []byte {
 	return b
 }
 
-// append prints a match: print_match_save and the extension's save.
-func (m *match) append(b []byte, family uint8) []byte {
-	for _, e := range matches {
-		if e.match == m.kind {
-			b = append(append(b, " -m "...), e.name...)
-		}
-	}
-	switch m.kind {
-	case matchTCP, matchUDP, matchSCTP:
-		return m.appendPorts(b)
-	case matchMultiport:
-		return m.appendMultiport(b)
-	case matchICMP:
-		b = appendOption(b, m.inverted != 0, "--icmp-type ")
-		if m.icmpType == anyICMP {
-			return append(b, "any"...)
-		}
-		return m.appendType(b)
-	case matchICMP6:
-		return m.appendType(appendOption(b, m.inverted != 0, "--icmpv6-type "))
-	case matchMark:
-		b = fmt.Appendf(appendOption(b, m.inverted != 0, "--mark "), "%#x", m.mark)
-		if m.mask != 1<<32-1 {
-			b = fmt.Appendf(b, "/%#x", m.mask)
-		}
-		return b
-	case matchComment:
-		return quote(append(b, " --comment "...), m.comment)
-	}
-	return appendRecent(b, m.info, family)
-}
-
-// appendPorts follows tcp_save, udp_save and sctp_save.
-func (m *match) appendPorts(b []byte) []byte {
-	option := func(c conditions, name string, r ports) {
-		if m.asked&c != 0 && (r != allPorts || m.kind == matchSCTP) {
-			b = r.append(appendOption(b, m.inverted&c != 0, name))
-		}
-	}
-	option(sourcePorts, "--sport ", m.src)
-	option(destPorts, "--dport ", m.dst)
-	if inverted := m.inverted&tcpFlags != 0; m.flagMask != 0 || inverted {
-		b = appendFlags(appendOption(b, inverted, "--tcp-flags "), m.flagMask)
-		b = appendFlags(append(b, ' '), m.flagComp)
-	}
-	return b
-}
-
-func (r ports) append(b []byte) []byte {
-	b = strconv.AppendUint(b, uint64(r.low), 10)
-	if r.low != r.high {
-		b = strconv.AppendUint(append(b, ':'), uint64(r.high), 10)
-	}
-	return b
-}
-
-func appendFlags(b []byte, flags uint8) []byte {
-	var names []string
-	for i, n := range flagNames {
-		if flags&(1<<i) != 0 {
-			names = append(names, n)
-		}
-	}
-	if names == nil {
-		names = []string{"NONE"}
-	}
-	return append(b, strings.Join(names, ",")...)
-}
-
-func (m *match) appendMultiport(b []byte) []byte {
-	name := map[conditions]string{
-		sourcePorts:             "--sports ",
-		destPorts:               "--dports ",
-		sourcePorts | destPorts: "--ports ",
-	}[m.multi.of]
-	b = appendOption(b, m.inverted != 0, name)
-	for i, r := range m.multi.list {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = r.append(b)
-	}
-	return b
-}
-
-// appendType follows icmp_save.
-func (m *match) appendType(b []byte) []byte {
-	b = strconv.AppendUint(b, uint64(m.icmpType), 10)
-	if m.codeLow != 0 || m.codeHigh != 255 {
-		b = strconv.AppendUint(append(b, '/'), uint64(m.codeLow), 10)
-	}
-	return b
-}
-
-// appendRecent follows recent_save. Seconds are printed without a sign, and a
-// name in quotes if it would not be read back without.
-func appendRecent(b []byte, info *recent.Info, family uint8) []byte {
-	if info.Invert {
-		b = append(b, " !"...)
-	}
-	option := func(f recent.Flags, name string) {
-		if info.CheckSet&f != 0 {
-			b = append(append(b, ' '), name...)
-		}
-	}
-	option(recent.Set, "--set")
-	option(recent.Check, "--rcheck")
-	option(recent.Update, "--update")
-	option(recent.Remove, "--remove")
-	if info.Seconds != 0 {
-		b = fmt.Appendf(b, " --seconds %d", info.Seconds)
-	}
-	option(recent.Reap, "--reap")
-	if info.HitCount != 0 {
-		b = fmt.Appendf(b, " --hitcount %d", info.HitCount)
-	}
-	option(recent.TTL, "--rttl")
-	b = append(b, " --name "...)
-	if strings.ContainsAny(info.Name, " \t\"") {
-		b = quote(b, info.Name)
-	} else {
-		b = append(b, info.Name...)
-	}
-	if family == 0 {
-		family = unix.NFPROTO_IPV4
-	}
-	b = addr.AppendNtop(append(b, " --mask "...), family, addr.Load(&info.Mask))
-	if info.Side == recent.Dest {
-		return append(b, " --rdest"...)
-	}
-	return append(b, " --rsource"...)
-}
-
 func (f *File) appendTarget(b []byte, t *target) []byte {
 	switch t.kind {
 	case targetNone:
@@ -274,14 +127,10 @@ func (f *File) appendTarget(b []byte, t *target) []byte {
 	case targetGoto:
 		return append(append(b, " -g "...), f.chains[t.to].name...)
 	}
-	b = append(append(b, " -j "...), targetName(t.kind)...)
-	switch t.kind {
-	case targetMark:
-		b = fmt.Appendf(b, " --set-xmark %#x/%#x", t.mark, t.mask)
-	case targetQueue:
-		b = fmt.Appendf(b, " --queue-num %d", t.queue)
-	case targetLog:
-		b = t.log.append(b)
+	e := targetOf(t.kind)
+	b = append(append(b, " -j "...), e.name...)
+	if e.append == nil {
+		return b
 	}
-	return b
+	return e.append(b, t)
 }

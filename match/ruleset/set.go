@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -61,7 +62,7 @@ func (s *Set) flatten() error {
 	}
 	var infos []recent.Info
 	var lines []int // of infos, in the file
-	var waiting []*match
+	var waiting []*recentMatch
 	for i := range s.rules {
 		r := &s.rules[i]
 		if r.calls() {
@@ -73,10 +74,12 @@ func (s *Set) flatten() error {
 				s.logs = make(chan LogRecord, logBuffer)
 			}
 		}
-		r.matches = append([]match(nil), r.matches...)
+		r.matches = slices.Clone(r.matches)
 		for j := range r.matches {
-			if m := &r.matches[j]; m.kind == matchRecent {
-				infos, lines, waiting = append(infos, *m.info), append(lines, r.line), append(waiting, m)
+			if m, ok := r.matches[j].matcher.(*recentMatch); ok {
+				own := &recentMatch{info: m.info}
+				r.matches[j].matcher = own
+				infos, lines, waiting = append(infos, m.info), append(lines, r.line), append(waiting, own)
 			}
 		}
 	}
@@ -89,7 +92,7 @@ func (s *Set) flatten() error {
 		return err
 	}
 	for i, m := range waiting {
-		m.recent = s.taken[i]
+		m.rule = s.taken[i]
 	}
 	return nil
 }

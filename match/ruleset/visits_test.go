@@ -5,6 +5,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"recentfs/capture"
 )
 
 // doubling is chains d0 to dN, each but the first calling the one before it
@@ -136,5 +138,47 @@ func TestHoldEnds(t *testing.T) {
 				h.End()
 			}
 		})
+	}
+}
+
+// probe is a match that calls a function. Any packet meets it.
+type probe struct {
+	matcher
+	call func()
+}
+
+func (p probe) meets(*capture.Packet, *hold) outcome {
+	p.call()
+	return yes
+}
+
+// TestWriterWaitsForVisits: a writer that wants a table while a packet holds it
+// gets it before the packet has its verdict. The packet takes the lock, wakes
+// the writer, makes maxHeld visits more, and then waits for the writer.
+func TestWriterWaitsForVisits(t *testing.T) {
+	b := load(t, "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -m recent --set --name A\n-A QUEUE0\n"+
+		strings.Repeat("-A QUEUE0\n", maxHeld)+"-A QUEUE0 -j DROP\nCOMMIT\n")
+	written := make(chan error, 1)
+	ask := func(rule int, call func()) {
+		b.rules[rule].matches = []match{{probe{call: call}, &matchExtension{name: "probe"}}}
+	}
+	ask(1, func() {
+		go func() {
+			_, _, err := b.reg.Table("A").Write([]byte("+192.0.2.9\n"), 0)
+			written <- err
+		}()
+	})
+	ask(2+maxHeld, func() {
+		select {
+		case err := <-written:
+			if err != nil {
+				t.Error(err)
+			}
+		case <-time.After(10 * time.Second):
+			t.Error("the writer still waits for the table")
+		}
+	})
+	if got := b.decide(v4).Verdict; got != capture.Drop {
+		t.Errorf("verdict %d, want drop: the last rule was not asked", got)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"strings"
 	"sync/atomic"
 
-	"golang.org/x/sys/unix"
-
 	"recentfs/capture"
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
@@ -19,6 +17,7 @@ type Queue struct {
 	start    int   // the chain's first rule, in set.rules
 	policy   int   // the rule behind its last
 	stack    []int // the jumps that the packet at hand is inside of
+	hold     hold  // of the batch at hand; a local variable would be allocated
 	counters []counter
 
 	undecodable, unrepeated atomic.Uint64
@@ -58,14 +57,14 @@ func (h *hold) visit() {
 // Decide gives each packet its Verdict, and a new Mark with Marked where rules
 // change it. now is the time at which the packets are seen.
 func (q *Queue) Decide(batch []capture.Packet, now jiffies.Jiffies) {
-	h := hold{now: now}
+	q.hold = hold{now: now}
 	for i := range batch {
 		p := &batch[i]
 		came := p.Mark
-		p.Verdict = q.walk(p, &h, came)
+		p.Verdict = q.walk(p, &q.hold, came)
 		p.Marked = p.Mark != came
 	}
-	h.End()
+	q.hold.End()
 }
 
 // walk takes a packet through the chain: ipt_do_table. A packet whose headers
@@ -201,73 +200,4 @@ func (d *device) is(name string) bool {
 		return strings.HasPrefix(name, d.name)
 	}
 	return name == d.name
-}
-
-func (m *match) meets(p *capture.Packet, h *hold) outcome {
-	switch m.kind {
-	case matchRecent:
-		return when(m.recent.Match(&h.Batch, h.now, p.Family, &p.Src, &p.Dst, p.TTL, p.Leaving()))
-	case matchMark: // mark_mt
-		return when((p.Mark&m.mask == m.mark) != (m.inverted != 0))
-	case matchComment: // comment_mt
-		return yes
-	}
-	return m.meetsTransport(p)
-}
-
-// meetsTransport is for the matches that look at the transport header, which
-// only the first fragment has. A first fragment too short to have what the
-// match reads is dropped; multiport_mt reads the ports alone.
-func (m *match) meetsTransport(p *capture.Packet) outcome {
-	if p.FragmentOffset != 0 {
-		// tcp_mt: an offset of 8 bytes would overwrite the flags. It compares
-		// with 1, which ipv6_find_hdr, counting bytes, never gives.
-		if m.kind == matchTCP && p.FragmentOffset == 1 && p.Family == unix.NFPROTO_IPV4 {
-			return hotdrop
-		}
-		return no
-	}
-	if m.kind == matchMultiport {
-		if !p.Ports {
-			return hotdrop
-		}
-		return when(m.multi.contains(p) != (m.inverted != 0))
-	}
-	if !p.Transport {
-		return hotdrop
-	}
-	if m.kind == matchICMP || m.kind == matchICMP6 {
-		return when(m.isType(p) != (m.inverted != 0))
-	}
-	return when(m.meetsPorts(p))
-}
-
-// meetsPorts follows tcp_mt, udp_mt and sctp_mt.
-func (m *match) meetsPorts(p *capture.Packet) bool {
-	switch {
-	case m.asked&sourcePorts != 0 && m.src.contains(p.SrcPort) == (m.inverted&sourcePorts != 0),
-		m.asked&destPorts != 0 && m.dst.contains(p.DstPort) == (m.inverted&destPorts != 0),
-		m.asked&tcpFlags != 0 && (p.TCPFlags&m.flagMask == m.flagComp) == (m.inverted&tcpFlags != 0):
-		return false
-	}
-	return true
-}
-
-// contains follows ports_match_v1.
-func (m *multiport) contains(p *capture.Packet) bool {
-	for _, r := range m.list {
-		if m.of&sourcePorts != 0 && r.contains(p.SrcPort) || m.of&destPorts != 0 && r.contains(p.DstPort) {
-			return true
-		}
-	}
-	return false
-}
-
-// isType follows icmp_type_code_match and icmp6_type_code_match; only the
-// former knows a type for any.
-func (m *match) isType(p *capture.Packet) bool {
-	if m.kind == matchICMP && m.icmpType == anyICMP {
-		return true
-	}
-	return p.ICMPType == m.icmpType && m.codeLow <= p.ICMPCode && p.ICMPCode <= m.codeHigh
 }

@@ -22,7 +22,7 @@
 -p icmp --icmp-type ! 8;-p icmp -m icmp ! --icmp-type 8;OK
 -m mark --mark ! 1;-m mark ! --mark 0x1;OK
 -p tcp -m multiport --dports ! 22;-p tcp -m multiport ! --dports 22;OK
-! -p ! tcp;before and behind;FAIL
+! -p ! tcp;before and after;FAIL
 -4 -6;different families;FAIL
 -4 -s ::1;different families;FAIL
 -s 1.2.3.4 -d ::1;different families;FAIL
