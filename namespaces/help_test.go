@@ -28,9 +28,23 @@ func open(t *testing.T, path string) *Namespace {
 }
 
 // newNamespace makes a namespace without a name, which lasts until the test ends.
+// It does so by Do, as the process's first threads have just started: only then
+// is Do sure to meet the main thread, where TestDoLeavesNoTrace watches it.
 func newNamespace(t *testing.T) *Namespace {
 	t.Helper()
-	return open(t, lab.NewNetns(t).Path)
+	lab.NeedRoot(t)
+	var ns *Namespace
+	err := open(t, ownPath).Do(func() (err error) { // on a thread that ends with Do
+		if err = unix.Unshare(unix.CLONE_NEWNET); err == nil {
+			ns, err = Open(threadPath)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { ns.Close() })
+	return ns
 }
 
 // bind mounts a namespace on a new file, as `ip netns attach` does. The mount
