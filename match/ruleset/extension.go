@@ -10,17 +10,17 @@ import (
 )
 
 // matches are the matches that can be evaluated here. Each has a file of its
-// own, match_NAME.go.
+// own, match_NAME.go, and a line here: a new match needs no more.
 var matches = []matchExtension{
-	{"tcp", unix.IPPROTO_TCP, func() matcher { return &tcpMatch{portMatch: anyPort} }},
-	{"udp", unix.IPPROTO_UDP, func() matcher { return &udpMatch{portMatch: anyPort} }},
-	{"sctp", unix.IPPROTO_SCTP, func() matcher { return &sctpMatch{portMatch: anyPort} }},
-	{"multiport", 0, func() matcher { return &multiportMatch{} }},
-	{"icmp", unix.IPPROTO_ICMP, func() matcher { return &icmpMatch{} }},
-	{"icmp6", unix.IPPROTO_ICMPV6, func() matcher { return &icmp6Match{} }},
-	{"mark", 0, func() matcher { return &markMatch{} }},
-	{"comment", 0, func() matcher { return &commentMatch{} }},
-	{"recent", 0, func() matcher { return newRecentMatch() }},
+	{"tcp", 0, unix.IPPROTO_TCP, func() matcher { return &tcpMatch{portMatch: anyPort} }},
+	{"udp", 0, unix.IPPROTO_UDP, func() matcher { return &udpMatch{portMatch: anyPort} }},
+	{"sctp", 0, unix.IPPROTO_SCTP, func() matcher { return &sctpMatch{portMatch: anyPort} }},
+	{"multiport", 0, 0, func() matcher { return &multiportMatch{} }},
+	{"icmp", unix.NFPROTO_IPV4, unix.IPPROTO_ICMP, func() matcher { return &icmpMatch{} }},
+	{"icmp6", unix.NFPROTO_IPV6, unix.IPPROTO_ICMPV6, func() matcher { return &icmp6Match{} }},
+	{"mark", 0, 0, func() matcher { return &markMatch{} }},
+	{"comment", 0, 0, func() matcher { return &commentMatch{} }},
+	{"recent", 0, 0, func() matcher { return newRecentMatch() }},
 }
 
 // targets are the targets that are not chains. Those with options have a file
@@ -57,9 +57,11 @@ type matcher interface {
 	append(b []byte, family uint8) []byte
 }
 
-// matchExtension makes the matches of a name.
+// matchExtension is a match of a name: what struct xt_match says before a rule
+// uses it.
 type matchExtension struct {
 	name     string
+	family   uint8 // makes the rule one for this family; 0 for both
 	protocol uint8 // needs this -p in the rule; 0 for any
 	make     func() matcher
 }

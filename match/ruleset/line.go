@@ -124,6 +124,11 @@ func (l *line) checkRule() error {
 		if p := m.protocol; p != 0 && (l.rule.protocol != p || l.rule.inverted&testProtocol != 0) {
 			return fmt.Errorf("-m %s needs -p %s in the rule", m.name, protocolName(p))
 		}
+		if m.family != 0 {
+			if err := l.only(m.family, "-m "+m.name); err != nil {
+				return err
+			}
+		}
 		if err := m.check(l); err != nil {
 			return err
 		}

@@ -44,7 +44,7 @@ func (f *File) save(count func(chain, rule int) (packets, bytes uint64), withRul
 
 // appendRule prints what follows the chain's name: print_rule4.
 func (f *File) appendRule(b []byte, r *rule) []byte {
-	if r.family != 0 && !r.familyShows() {
+	if r.family != 0 && !r.showsFamily() {
 		b = append(b, map[uint8]string{unix.NFPROTO_IPV4: " -4", unix.NFPROTO_IPV6: " -6"}[r.family]...)
 	}
 	b = r.head.append(b)
@@ -55,19 +55,21 @@ func (f *File) appendRule(b []byte, r *rule) []byte {
 	return f.appendTarget(b, &r.target)
 }
 
-// familyShows reports whether what is printed of a rule for one family tells
-// which, so that -4 and -6 need not.
-func (r *rule) familyShows() bool {
+// showsFamily reports whether what is printed of a rule for one family tells
+// which family it is, so that -4 and -6 can be left out.
+func (r *rule) showsFamily() bool {
 	if r.asked&(testSource|testDest|testFragment) != 0 {
 		return true
 	}
-	if r.protocol == unix.IPPROTO_ICMP || r.protocol == unix.IPPROTO_ICMPV6 {
-		if r.inverted&testProtocol == 0 {
+	isICMP := r.protocol == unix.IPPROTO_ICMP || r.protocol == unix.IPPROTO_ICMPV6
+	if isICMP && r.inverted&testProtocol == 0 {
+		return true
+	}
+	for _, m := range r.matches {
+		if m.family != 0 {
 			return true
 		}
-	}
-	for i := range r.matches {
-		if m, ok := r.matches[i].matcher.(*recentMatch); ok && m.showsFamily(r.family) {
+		if m, ok := m.matcher.(*recentMatch); ok && m.showsFamily(r.family) {
 			return true
 		}
 	}
