@@ -10,8 +10,8 @@ import (
 	"recentfs/match/addr"
 )
 
-// network is an address and its mask, which need not be contiguous. The
-// address has no bit outside of the mask.
+// network is an address and its mask. The mask may have gaps. The address has
+// no bit outside the mask.
 type network struct{ addr, mask addr.Addr }
 
 func (n *network) contains(b *[16]byte) bool { return addr.Load(b).And(n.mask) == n.addr }
@@ -29,7 +29,7 @@ func parseNetwork(text string) (n network, family uint8, err error) {
 	}
 	a, ok := parse(host)
 	if !ok {
-		return n, 0, fmt.Errorf("%q is no address: write 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32, names are not looked up", text)
+		return n, 0, fmt.Errorf("%q is not an address: write 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32; names are not looked up", text)
 	}
 	n.mask = addr.Prefix(bits)
 	if masked {

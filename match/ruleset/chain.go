@@ -11,7 +11,7 @@ import (
 
 const (
 	maxChainName = 28   // XT_EXTENSION_MAXNAMELEN, less its final NUL
-	maxQueues    = 1024 // in one file: each queue has its own counters
+	maxQueues    = 1024 // in one file; each queue has counters of its own
 )
 
 // chain is a chain of rules in the order in which packets meet them.
@@ -23,7 +23,7 @@ type chain struct {
 	rules       []rule
 }
 
-// declare makes a chain, policy being "-" for one that is not built in.
+// declare makes a chain. The policy of a chain that is not built in is "-".
 func (r *reader) declare(name, policy string) error {
 	c := chain{name: name, policy: targetReturn}
 	var err error
@@ -62,7 +62,7 @@ func (r *reader) checkQueues(c *chain) error {
 			continue
 		}
 		if o.first <= c.last && c.first <= o.last {
-			return fmt.Errorf("chains %s and %s have queues in common: a queue has one chain", o.name, c.name)
+			return fmt.Errorf("chains %s and %s have queues in common: give each queue one chain", o.name, c.name)
 		}
 		total += int(o.last) - int(o.first) + 1
 	}
@@ -72,8 +72,8 @@ func (r *reader) checkQueues(c *chain) error {
 	return nil
 }
 
-// parseBuiltin reads QUEUE7 or QUEUE0-3. A name that is not of that kind is no
-// built-in chain's.
+// parseBuiltin reads QUEUE7 or QUEUE0-3. It is not ok for a name of another
+// form, which a user's chain may have.
 func parseBuiltin(name string) (first, last uint16, ok bool, err error) {
 	rest, ok := strings.CutPrefix(name, "QUEUE")
 	if !ok || rest == "" || rest[0] < '0' || rest[0] > '9' {
@@ -92,7 +92,7 @@ func parseBuiltin(name string) (first, last uint16, ok bool, err error) {
 	return first, last, true, nil
 }
 
-// queueNumber reads a number in the one way in which it is written.
+// queueNumber reads a decimal number that has no sign and no leading zero.
 func queueNumber(s string) (uint16, bool) {
 	n, err := strconv.ParseUint(s, 10, 16)
 	return uint16(n), err == nil && s == strconv.FormatUint(n, 10)
@@ -105,7 +105,7 @@ func parsePolicy(name, policy string) (targetKind, error) {
 	case "DROP":
 		return targetDrop, nil
 	}
-	return 0, fmt.Errorf("policy %q of chain %s: it is ACCEPT or DROP", policy, name)
+	return 0, fmt.Errorf("policy %q of chain %s: use ACCEPT or DROP", policy, name)
 }
 
 // checkChainName refuses the names that a user's chain cannot have:
@@ -113,13 +113,13 @@ func parsePolicy(name, policy string) (targetKind, error) {
 func checkChainName(name string) error {
 	switch {
 	case len(name) > maxChainName:
-		return fmt.Errorf("chain name %.32q is too long: it may have %d characters", name, maxChainName)
+		return fmt.Errorf("chain name %.32q is too long: a name may have %d characters", name, maxChainName)
 	case name == "" || name[0] == '-' || name[0] == '!':
-		return fmt.Errorf("chain name %q: a - or ! at the beginning and an empty name are taken for something else", name)
+		return fmt.Errorf("chain name %q: an empty name, or one with - or ! at its beginning, is not allowed", name)
 	case name == "QUEUE" || findTarget(name) != nil:
-		return fmt.Errorf("chain name %s is a target's: choose another", name)
+		return fmt.Errorf("chain name %s is the name of a target: choose another", name)
 	case strings.ContainsRune(name, '"') || strings.IndexFunc(name, unicode.IsSpace) >= 0:
-		return fmt.Errorf("chain name %q: it may hold no space and no quote", name)
+		return fmt.Errorf("chain name %q: a name may not have spaces or quotes", name)
 	}
 	return nil
 }
@@ -137,8 +137,8 @@ func (r *reader) lookup(name string) (index int, err error) {
 	return index, nil
 }
 
-// sort puts the chains in the order in which iptables keeps them: built-in
-// ones by number, then the others by name (iptc_insert_chain).
+// sort puts the chains in the order of iptables: the built-in ones by number,
+// then the others by name (iptc_insert_chain).
 func (f *File) sort() {
 	order := make([]int, len(f.chains))
 	for i := range order {

@@ -7,7 +7,7 @@ import (
 	"recentfs/capture"
 )
 
-// ssh is the ruleset that most people want.
+// ssh has the most common rules.
 const ssh = `*recent
 :QUEUE0 ACCEPT [0:0]
 -A QUEUE0 -p tcp --dport 22 -m recent --update --seconds 60 --hitcount 4 --name SSH -j DROP
@@ -65,8 +65,7 @@ func TestWalk(t *testing.T) {
 	}
 }
 
-// TestRange: the queues of a range have one chain, and its counters are theirs
-// together.
+// TestRange: the queues of a range share a chain and its counters.
 func TestRange(t *testing.T) {
 	b := load(t, `*recent
 :QUEUE4 DROP
@@ -99,7 +98,7 @@ COMMIT
 	}
 }
 
-// TestUnrepeated: what would come back for ever is counted.
+// TestUnrepeated: packets that would come back for ever are counted.
 func TestUnrepeated(t *testing.T) {
 	b := load(t, "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -p udp -j MARK --set-mark 1\n-A QUEUE0 -j REPEAT\nCOMMIT\n")
 	b.decide(v4)

@@ -112,5 +112,5 @@ func targetNames() string {
 
 // refuseKernelOnly reads an option that needs more of a packet than is decoded.
 func refuseKernelOnly(_ *line, g *given) error {
-	return fmt.Errorf("%s: only the kernel can match this, put it on the kernel's rule that queues", g.name)
+	return fmt.Errorf("%s: only the kernel can match this: put it on the kernel's rule that queues", g.name)
 }

@@ -13,8 +13,7 @@ import (
 const maxVisits = 1_000_000
 
 // check refuses chains in which a packet would walk for ever or too long, and
-// notes how deep jumps can nest. An error comes with the line that it belongs
-// to.
+// finds out how deep jumps can be nested. It returns an error with its line.
 func (f *File) check() (line int, err error) {
 	g := &graph{File: f, nodes: make([]node, len(f.chains))}
 	for c := range f.chains {
@@ -33,20 +32,20 @@ func (f *File) check() (line int, err error) {
 type graph struct {
 	*File
 	nodes []node
-	order []int // of chains: those that a chain calls stand before it
+	order []int // indexes of chains; a chain comes after those that it calls
 }
 
 type node struct {
 	open, done bool
-	depth      int  // of jumps, from here on
-	visits     int  // that a packet makes from here on, at worst
+	depth      int  // how many jumps are nested in it
+	visits     int  // how many a packet makes in it and in what it calls, at worst
 	marks      bool // a MARK is in it or in what it calls
-	reached    bool // by packets, for checkRepeat
-	unmarked   bool // a way leads here without MARK
+	reached    bool // packets get here; for checkRepeat
+	unmarked   bool // packets get here without passing a MARK; for checkRepeat
 }
 
-// visit goes through a chain and all that it calls, -g like -j: the loop check
-// of mark_source_chains, which looks only at what packets can reach.
+// visit goes through a chain and all that it calls by -j or -g, and refuses
+// loops. mark_source_chains does so for the chains that packets can reach.
 //
 // It also counts the visits on the longest way through the chain, where any
 // rule may match or not: a packet that returns from a jump goes on with the
@@ -59,7 +58,7 @@ func (g *graph) visit(c int) (line int, err error) {
 		return 0, nil
 	}
 	n.open = true
-	here := 0 // visits on the way to the rule at hand
+	here := 0 // visits up to rule i
 	for i := range g.chains[c].rules {
 		r := &g.chains[c].rules[i]
 		if here += 1 + len(r.matches); here > maxVisits {
@@ -73,7 +72,7 @@ func (g *graph) visit(c int) (line int, err error) {
 		}
 		called := &g.nodes[r.to]
 		if called.open {
-			return r.line, fmt.Errorf("a packet would loop: chain %s leads back to itself by the jump from %s to %s, take that out",
+			return r.line, fmt.Errorf("a packet would loop: chain %s leads back to itself by the jump from %s to %s, remove that jump",
 				g.chains[r.to].name, g.chains[c].name, g.chains[r.to].name)
 		}
 		if line, err := g.visit(r.to); err != nil {
@@ -105,8 +104,8 @@ func (g *graph) tooLong(c int) error {
 		g.chains[c].name, maxVisits)
 }
 
-// checkHandover refuses NFQUEUE rules that hand a packet back to a queue which
-// it came from, directly or by way of others.
+// checkHandover refuses NFQUEUE rules that hand a packet back to a queue that
+// it came from, directly or through other queues.
 func (g *graph) checkHandover() (line int, err error) {
 	to := make(map[int][]*rule)
 	for c := range g.chains {
@@ -124,7 +123,7 @@ func (g *graph) checkHandover() (line int, err error) {
 				continue
 			}
 			if open[next] {
-				return r.line, fmt.Errorf("NFQUEUE --queue-num %d: a packet of chain %s would come back to it for ever, hand it to a queue of another program",
+				return r.line, fmt.Errorf("NFQUEUE --queue-num %d: a packet of chain %s would come back to it for ever, use a queue of another program",
 					r.queue, g.chains[next].name)
 			}
 			if line, err := visit(next); err != nil {
@@ -158,7 +157,7 @@ func (g *graph) handovers(c int, seen []bool, all []*rule) []*rule {
 	return all
 }
 
-// owner is the chain that has a queue, or -1.
+// owner is the index of the chain that has a queue, or -1.
 func (g *graph) owner(queue uint16) int {
 	for c := range g.chains {
 		if o := &g.chains[c]; o.builtin && o.first <= queue && queue <= o.last {
@@ -169,9 +168,9 @@ func (g *graph) owner(queue uint16) int {
 }
 
 // checkRepeat refuses a REPEAT that packets can reach without passing a MARK
-// rule: the same packet would be queued again by the same kernel rule. Whether
-// that MARK rule matches is known only when the packet comes; Decide takes
-// care of the rest, so long as marks cannot come back (checkMarks).
+// rule: the kernel's rule would queue the same packet again. A MARK rule that a
+// packet passes may still not match it. Then Decide does not repeat the packet.
+// That is enough if no mark can come back (checkMarks).
 func (g *graph) checkRepeat() (line int, err error) {
 	for c := range g.chains {
 		if g.chains[c].builtin {
@@ -208,10 +207,10 @@ func (g *graph) checkRepeat() (line int, err error) {
 	return 0, nil
 }
 
-// checkMarks refuses, beside a REPEAT, MARK rules by which a packet could get
-// a mark that it has had before, and so go round for ever. It cannot where all
-// of them only set bits, nor where all of them do the same and doing it twice
-// is doing it once.
+// checkMarks is for a file with REPEAT. It refuses MARK rules that could give a
+// packet a mark that it had before, so that it would go round for ever. There
+// are no such rules if all of them only set bits, or if all of them are the same
+// and a second time changes nothing.
 func (g *graph) checkMarks() (line int, err error) {
 	var first *rule
 	bitsOnly, same := true, true
@@ -228,7 +227,7 @@ func (g *graph) checkMarks() (line int, err error) {
 			bitsOnly = bitsOnly && r.mark == r.mask
 			same = same && r.mark == first.mark && r.mask == first.mask && r.mark&^r.mask == 0
 			if !bitsOnly && !same {
-				return r.line, errors.New("beside REPEAT this MARK can give a packet back the mark that it came with, and it would loop: set bits with --or-mark in all MARK rules, or give all the same --set-mark")
+				return r.line, errors.New("with REPEAT, this MARK can give a packet the mark that it came with, and it would loop: set bits with --or-mark in all MARK rules, or give all the same --set-mark")
 			}
 		}
 	}

@@ -9,8 +9,7 @@ import (
 	"testing"
 )
 
-// inNamespace runs a shell script in a network namespace of its own, which
-// goes with it.
+// inNamespace runs a shell script in a network namespace that ends with it.
 func inNamespace(t *testing.T, script, input string) (output string, err error) {
 	t.Helper()
 	cmd := exec.Command("sh", "-c", script)
@@ -21,8 +20,8 @@ func inNamespace(t *testing.T, script, input string) (output string, err error) 
 	return string(out), err
 }
 
-// TestIPTables puts the cases to iptables itself: what Save prints is what
-// iptables-save prints, and what is refused here is refused there.
+// TestIPTables compares the cases with iptables itself: Save prints what
+// iptables-save prints, and iptables refuses what is refused here.
 func TestIPTables(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Skip("making a network namespace needs root")

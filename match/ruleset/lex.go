@@ -8,8 +8,8 @@ import (
 
 // split cuts a line into words as iptables-restore does: add_param_to_argv. A
 // double quote opens and closes a quoted part, in which a backslash makes the
-// next character an ordinary one; a closing quote also ends the word. Unlike
-// there, a quote that stays open is an error.
+// next character an ordinary one. A closing quote also ends the word. A quote
+// that stays open is an error, unlike in iptables-restore.
 func split(text string) ([]string, error) {
 	var words []string
 	var word []byte
@@ -36,7 +36,7 @@ func split(text string) ([]string, error) {
 		}
 	}
 	if open {
-		return nil, errors.New(`a quote is not closed: put a " behind the quoted text`)
+		return nil, errors.New(`a quote is not closed: put a " after the quoted text`)
 	}
 	if len(word) > 0 {
 		words = append(words, string(word))
@@ -59,10 +59,10 @@ func isDecimal(s string) bool {
 	return s != "" && strings.Trim(s, "0123456789") == ""
 }
 
-// number reads a whole number as strtoul does with base 0, and all of it:
-// xtables_strtoul. A leading 0x makes it hexadecimal, a leading 0 octal; spaces
-// and a + may stand in front.
-func number(s string, most uint64) (n uint64, ok bool) {
+// number reads a whole number up to a limit, as strtoul does with base 0:
+// xtables_strtoul. It refuses text after the number. A leading 0x makes it
+// hexadecimal, a leading 0 octal. Spaces and a + may come first.
+func number(s string, limit uint64) (n uint64, ok bool) {
 	s = strings.TrimPrefix(strings.TrimLeft(s, " \t"), "+")
 	base := uint64(10)
 	switch {
@@ -73,9 +73,8 @@ func number(s string, most uint64) (n uint64, ok bool) {
 	}
 	for i := range len(s) {
 		d := uint64(digit(s[i]))
-		// Stopping above most keeps n far from overflowing: most is 2^32-1
-		// at the largest.
-		if n = n*base + d; d >= base || n > most {
+		// n cannot overflow: it stops at the limit, which is 2^32-1 at most.
+		if n = n*base + d; d >= base || n > limit {
 			return 0, false
 		}
 	}

@@ -69,7 +69,7 @@ func (l *line) setPolicy() error {
 	return err
 }
 
-// bare reports whether the line has nothing of a rule.
+// bare reports whether the line has one option alone, its command.
 func (l *line) bare() bool { return len(l.given) == 1 }
 
 // appendRules adds the rule to its chain, once for each pair of source and
@@ -83,7 +83,7 @@ func (l *line) appendRules() error {
 		return err
 	}
 	if len(l.src)*len(l.dst) > maxExpanded {
-		return fmt.Errorf("%d source and %d destination addresses make too many rules: spread them over chains", len(l.src), len(l.dst))
+		return fmt.Errorf("%d source and %d destination addresses make too many rules: use a chain for the sources and one for the destinations", len(l.src), len(l.dst))
 	}
 	c := &l.file.chains[i]
 	for _, src := range l.src {
@@ -139,7 +139,7 @@ func (l *line) checkRule() error {
 		}
 	}
 	if many := len(l.src) > 1 || len(l.dst) > 1; many && l.rule.inverted&(testSource|testDest) != 0 {
-		return errors.New("! goes with one source and one destination address: jump to a chain that returns for each of them")
+		return errors.New("! takes one source and one destination address: jump to a chain with a RETURN rule for each of them")
 	}
 	if l.src == nil {
 		l.src = []network{{}}

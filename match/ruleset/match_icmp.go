@@ -99,13 +99,13 @@ func (m *typeMatch) readType(names []icmpName) func(*line, *given) error {
 		}
 		switch {
 		case len(fit) > 1:
-			return fmt.Errorf("%s %q may be %s or %s: write more of the name", g.name, text, fit[0].name, fit[1].name)
+			return fmt.Errorf("%s %q may be %s or %s: write the name in full", g.name, text, fit[0].name, fit[1].name)
 		case len(fit) == 1:
 			m.icmpType, m.codeLow, m.codeHigh = fit[0].icmpType, fit[0].codeLow, fit[0].codeHigh
 			return nil
 		}
 		if !m.parseNumbers(text) {
-			return fmt.Errorf("%s %q is no type: write a name such as echo-request, or a number with or without a code, as 3/1", g.name, text)
+			return fmt.Errorf("%s %q is not an ICMP type: write a name such as echo-request, or a number with or without a code, such as 3/1", g.name, text)
 		}
 		return nil
 	}

@@ -63,7 +63,7 @@ func (m *multiportMatch) readList(l *line, g *given, src, dst bool) error {
 			return fmt.Errorf("%s: %w", g.name, err)
 		}
 		if isRange && first >= last {
-			return fmt.Errorf("%s: in the range %s the second port is to be the larger one", g.name, text)
+			return fmt.Errorf("%s: the second port of the range %s must be the larger one", g.name, text)
 		}
 		m.list = append(m.list, ports{first, last})
 	}

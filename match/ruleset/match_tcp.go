@@ -56,7 +56,7 @@ func (m *tcpMatch) readSYN(_ *line, g *given) error {
 
 func (m *tcpMatch) readFlags(_ *line, g *given) error {
 	if strings.HasPrefix(g.arg[1], "-") || strings.HasPrefix(g.arg[1], "!") {
-		return fmt.Errorf("%s needs two lists: the flags to look at and those that are set, as SYN,ACK SYN", g.name)
+		return fmt.Errorf("%s needs two lists: the flags to look at and those that are set, such as SYN,ACK SYN", g.name)
 	}
 	mask, err := parseFlags(g, g.arg[0])
 	if err != nil {
@@ -95,7 +95,7 @@ next:
 			flags |= allFlags
 		case "NONE", "":
 		default:
-			return 0, fmt.Errorf("%s: there is no TCP flag %q, but %s, ALL and NONE", g.name, name, strings.Join(flagNames, ", "))
+			return 0, fmt.Errorf("%s: there is no TCP flag %q, use %s, ALL or NONE", g.name, name, strings.Join(flagNames, ", "))
 		}
 	}
 	return flags, nil

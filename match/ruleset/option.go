@@ -120,7 +120,7 @@ func (l *line) readOption(word string, inverted bool) error {
 		o, err = l.find(word)
 	}
 	if errors.Is(err, errUnknown) {
-		return fmt.Errorf("%s: neither the rule nor a match or target before it has this option; -m or -j comes before its options", word)
+		return fmt.Errorf("%s: neither the rule nor a match or target before it has this option; write -m or -j before its options", word)
 	}
 	if err != nil {
 		return err

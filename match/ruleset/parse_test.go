@@ -9,25 +9,25 @@ import (
 	"recentfs/match/recent"
 )
 
-// TestFiles is about what stands around rules.
+// TestFiles has files that are refused.
 func TestFiles(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"empty", "", "rules:1: no table"},
 		{"comments only", "# a\n\n  # b\n", "rules:4: no table"},
 		{"no commit", "*recent\n", "rules:2: the table has no end"},
-		{"commit only", "COMMIT\n", "rules:1: a rule outside of a table"},
+		{"commit only", "COMMIT\n", "rules:1: a rule outside a table"},
 		{"other table", "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", "rules:1: table *filter is the kernel's"},
 		{"nameless table", "*\n", "rules:1: table * is the kernel's"},
-		{"rule before the table", "-A QUEUE0\n*recent\nCOMMIT\n", "rules:1: a rule outside of a table"},
-		{"table in a table", "*recent\n*recent\nCOMMIT\n", "rules:2: *recent inside of *recent"},
-		{"two tables", "*recent\nCOMMIT\n*recent\nCOMMIT\n", "rules:3: text behind COMMIT"},
+		{"rule before the table", "-A QUEUE0\n*recent\nCOMMIT\n", "rules:1: a rule outside a table"},
+		{"table in a table", "*recent\n*recent\nCOMMIT\n", "rules:2: *recent inside *recent"},
+		{"two tables", "*recent\nCOMMIT\n*recent\nCOMMIT\n", "rules:3: text after COMMIT"},
 		{"DOS text", "*recent\r\nCOMMIT\r\n", `rules:1: character '\r'`},
 		{"NUL", "*recent\n-A\x00\nCOMMIT\n", "rules:2: character '\\x00'"},
 		{"chain without policy", "*recent\n:QUEUE0\nCOMMIT\n", "rules:2: a chain is declared as"},
 		{"chain with too much", "*recent\n:QUEUE0 ACCEPT [0:0] x\nCOMMIT\n", "rules:2: a chain is declared as"},
 		{"policy counters", "*recent\n:QUEUE0 ACCEPT [0]\nCOMMIT\n", `rules:2: counters "[0]"`},
 		{"policy of a user's chain", "*recent\n:a ACCEPT\nCOMMIT\n", "rules:2: chain a: only QUEUE chains have a policy"},
-		{"built-in chain without policy", "*recent\n:QUEUE0 -\nCOMMIT\n", `rules:2: policy "-" of chain QUEUE0: it is ACCEPT or DROP`},
+		{"built-in chain without policy", "*recent\n:QUEUE0 -\nCOMMIT\n", `rules:2: policy "-" of chain QUEUE0: use ACCEPT or DROP`},
 		{"other policy", "*recent\n:QUEUE0 REJECT\nCOMMIT\n", `rules:2: policy "REJECT"`},
 		{"queue too large", "*recent\n:QUEUE65536 ACCEPT\nCOMMIT\n", "rules:2: chain QUEUE65536: built-in chains are"},
 		{"leading zero", "*recent\n:QUEUE00 ACCEPT\nCOMMIT\n", "rules:2: chain QUEUE00: built-in chains are"},
@@ -40,7 +40,7 @@ func TestFiles(t *testing.T) {
 		{"name too long", "*recent\n:abcdefghijklmnopqrstuvwxyz123 -\nCOMMIT\n", "rules:2: chain name"},
 		{"name with dash", "*recent\n:-a -\nCOMMIT\n", `rules:2: chain name "-a"`},
 		{"name with exclamation mark", "*recent\n:!a -\nCOMMIT\n", `rules:2: chain name "!a"`},
-		{"name of a target", "*recent\n:MARK -\nCOMMIT\n", "rules:2: chain name MARK is a target's"},
+		{"name of a target", "*recent\n:MARK -\nCOMMIT\n", "rules:2: chain name MARK is the name of a target"},
 		{"name with quote", "*recent\n:a\"b -\nCOMMIT\n", "rules:2: chain name"},
 		{"name with space", "*recent\n-N \"a b\"\nCOMMIT\n", "rules:2: chain name"},
 		{"-N of a built-in chain", "*recent\n-N QUEUE0\nCOMMIT\n", "rules:2: -N QUEUE0: built-in chains are declared as"},
@@ -61,11 +61,11 @@ func TestFiles(t *testing.T) {
 		{"own queue", "*recent\n:QUEUE0-3 ACCEPT\n:a -\n-A QUEUE0-3 -j a\n-A a -j NFQUEUE --queue-num 2\nCOMMIT\n", "rules:5: NFQUEUE --queue-num 2: a packet of chain QUEUE0-3 would come back"},
 		{"queues in a circle", "*recent\n:QUEUE0 ACCEPT\n:QUEUE1 ACCEPT\n-A QUEUE0 -j NFQUEUE --queue-num 1\n-A QUEUE1 -j NFQUEUE\nCOMMIT\n", "rules:5: NFQUEUE --queue-num 0: a packet of chain QUEUE0 would come back"},
 		{"repeat without mark", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j REPEAT\nCOMMIT\n", "rules:3: REPEAT would loop"},
-		{"mark behind repeat", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j REPEAT\n-A QUEUE0 -j MARK --set-mark 1\nCOMMIT\n", "rules:3: REPEAT would loop"},
+		{"mark after repeat", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j REPEAT\n-A QUEUE0 -j MARK --set-mark 1\nCOMMIT\n", "rules:3: REPEAT would loop"},
 		{"one way without mark", "*recent\n:QUEUE0 ACCEPT\n:QUEUE1 ACCEPT\n:a -\n-A QUEUE0 -j MARK --set-mark 1\n-A QUEUE0 -j a\n-A QUEUE1 -j a\n-A a -j REPEAT\nCOMMIT\n", "rules:8: REPEAT would loop"},
-		{"repeat and a mark turned over", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j MARK --xor-mark 1\n-A QUEUE0 -j REPEAT\nCOMMIT\n", "rules:3: beside REPEAT this MARK can give a packet back"},
-		{"repeat and two marks", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -m mark --mark 0 -j MARK --set-mark 1\n-A QUEUE0 -m mark --mark 1 -j MARK --set-mark 0\n-A QUEUE0 -j REPEAT\nCOMMIT\n", "rules:4: beside REPEAT this MARK can give a packet back"},
-		{"repeat, a bit and a mark", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j MARK --or-mark 2\n-A QUEUE0 -j MARK --set-mark 1\n-A QUEUE0 -j REPEAT\nCOMMIT\n", "rules:4: beside REPEAT this MARK can give a packet back"},
+		{"repeat and a mark turned over", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j MARK --xor-mark 1\n-A QUEUE0 -j REPEAT\nCOMMIT\n", "rules:3: with REPEAT, this MARK can give a packet the mark that it came with"},
+		{"repeat and two marks", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -m mark --mark 0 -j MARK --set-mark 1\n-A QUEUE0 -m mark --mark 1 -j MARK --set-mark 0\n-A QUEUE0 -j REPEAT\nCOMMIT\n", "rules:4: with REPEAT, this MARK can give a packet the mark that it came with"},
+		{"repeat, a bit and a mark", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j MARK --or-mark 2\n-A QUEUE0 -j MARK --set-mark 1\n-A QUEUE0 -j REPEAT\nCOMMIT\n", "rules:4: with REPEAT, this MARK can give a packet the mark that it came with"},
 		{"mark only where goto leads", "*recent\n:QUEUE0 ACCEPT\n:a -\n-A QUEUE0 -p tcp -g a\n-A QUEUE0 -j REPEAT\n-A a -j MARK --set-mark 1\nCOMMIT\n", "rules:5: REPEAT would loop"},
 		{"too many addresses", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -s 1" + strings.Repeat(",1", 64) + " -d 1" + strings.Repeat(",1", 64) + "\nCOMMIT\n", "rules:3: 65 source and 65 destination addresses"},
 	} {
@@ -81,7 +81,7 @@ func TestFiles(t *testing.T) {
 	}
 }
 
-// TestTaken is about what may stand around rules, and the order of chains.
+// TestTaken has files that are taken, and what Save makes of them.
 func TestTaken(t *testing.T) {
 	for _, c := range []struct{ name, text, want string }{
 		{"nothing", "*recent\nCOMMIT", "*recent\nCOMMIT\n"},

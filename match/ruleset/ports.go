@@ -128,9 +128,9 @@ func parsePort(text, protocol string) (uint16, error) {
 	return serviceByName(text, protocol)
 }
 
-// parseUDPPort is for the udp match, which leaves a port to getaddrinfo: a
-// number is decimal, and a name may be any protocol's (xtables_getportbyname).
-// A number that would be cut to 16 bits there is refused.
+// parseUDPPort is for the udp match, whose ports getaddrinfo reads: a number is
+// decimal, and a name may be that of any protocol (xtables_getportbyname). It
+// refuses a number that getaddrinfo would cut to 16 bits.
 func parseUDPPort(text string) (uint16, error) {
 	digits := strings.TrimPrefix(strings.TrimLeft(text, " \t"), "+")
 	if n, err := strconv.ParseUint(digits, 10, 16); err == nil {
@@ -147,14 +147,14 @@ func serviceByName(name string, protocols ...string) (uint16, error) {
 			return n, nil
 		}
 	}
-	return 0, fmt.Errorf("port %q is neither a number, 0 to 65535, nor a name that %s has for %s",
+	return 0, fmt.Errorf("port %q is neither a number from 0 to 65535 nor a name that %s has for %s",
 		name, servicesFile, strings.Join(protocols, ", "))
 }
 
 const servicesFile = "/etc/services"
 
-// services are the ports by name and protocol, "ssh/tcp": getservbyname. They
-// are read when a rule first asks for one, and none where there is no file.
+// services are the ports by name and protocol, "ssh/tcp": getservbyname. The
+// file is read when a rule first needs it. Without the file there are none.
 var services = sync.OnceValue(func() map[string]uint16 {
 	text, _ := os.ReadFile(servicesFile)
 	return parseServices(text)

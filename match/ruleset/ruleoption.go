@@ -10,7 +10,7 @@ import (
 )
 
 // ruleOptions are the options of iptables itself. Those that make no sense in
-// a file are here for what they do to abbreviations.
+// a file are here because they make abbreviations ambiguous.
 var ruleOptions = []option{
 	{names: []string{"append"}, letter: 'A', args: 1, read: readAppend},
 	{names: []string{"new-chain"}, letter: 'N', args: 1, read: readNewChain},
@@ -50,7 +50,7 @@ var ruleOptions = []option{
 }
 
 func refuseCommand(_ *line, g *given) error {
-	return fmt.Errorf("%s: a file has -A, -N and -P only, write the rules in the order in which they are to stand", g.name)
+	return fmt.Errorf("%s: a file has -A, -N and -P only, write the rules in their final order", g.name)
 }
 
 func refuseOption(_ *line, g *given) error {
@@ -110,7 +110,7 @@ func (l *line) invert(g *given, t tests) {
 func readProtocol(l *line, g *given) error {
 	n, ok := protocolNumber(strings.ToLower(g.arg[0]))
 	if !ok {
-		return fmt.Errorf("%s %q is no protocol that is known by name: give its number, 0 to 255", g.name, g.arg[0])
+		return fmt.Errorf("%s %q is not a known protocol: write its number, 0 to 255", g.name, g.arg[0])
 	}
 	if n == 0 && g.inverted {
 		return fmt.Errorf("! %s %s would never match: leave it out", g.name, g.arg[0])
@@ -137,7 +137,7 @@ func (l *line) readDevice(g *given, t tests) (device, error) {
 	bad := func(c rune) bool { return unicode.IsSpace(c) || c == '/' || c == '"' }
 	switch {
 	case name == "" || len(name) >= unix.IFNAMSIZ || strings.IndexFunc(name, bad) >= 0:
-		return device{}, fmt.Errorf("%s %q is no device's name: those have 1 to %d characters, no space, quote or slash",
+		return device{}, fmt.Errorf("%s %q is not a device name: a name has 1 to %d characters and no space, quote or slash",
 			g.name, name, unix.IFNAMSIZ-1)
 	case name == "+" && g.inverted:
 		return device{}, fmt.Errorf("! %s + would never match: leave it out", g.name)
@@ -180,18 +180,18 @@ func readJump(l *line, g *given) error {
 
 func readGoto(l *line, g *given) error { return l.call(g, targetGoto) }
 
-// call makes a chain the target.
+// call makes a chain the rule's target.
 func (l *line) call(g *given, kind targetKind) error {
 	if err := l.setTarget(kind); err != nil {
 		return err
 	}
 	i, ok := l.byName[g.arg[0]]
 	if !ok {
-		return fmt.Errorf("%s %s: no chain of this name is declared above, and of targets there are %s; others belong on a rule of the kernel's",
+		return fmt.Errorf("%s %s: no chain of this name is declared above, and the targets are %s; put other targets on a rule of the kernel",
 			g.name, g.arg[0], targetNames())
 	}
 	if l.file.chains[i].builtin {
-		return fmt.Errorf("%s %s: a built-in chain is entered by its queue only, use a chain of your own", g.name, g.arg[0])
+		return fmt.Errorf("%s %s: only its queue enters a built-in chain, use a chain of your own", g.name, g.arg[0])
 	}
 	l.rule.to = i
 	return nil

@@ -1,24 +1,31 @@
-// Package ruleset is the rules: iptables-save text becomes chains, and a chain
-// gives a packet its verdict.
+// Package ruleset reads rules in the form of iptables-save and gives packets
+// their verdicts.
 //
-// The table is "*recent", its built-in chains are QUEUE0, QUEUE1, ... or
-// ranges such as QUEUE0-3, one for each NFQUEUE number. Reading and printing
-// follow iptables 1.8.9 (iptables-restore, iptables-save and its extensions),
-// the walk through the chains follows ipt_do_table of
-// net/ipv4/netfilter/ip_tables.c. A rule stands for both families unless
-// something in it belongs to one: -4, -6, an address, ICMP, -f, a mask.
+// The table is "*recent". Its built-in chains are QUEUE0, QUEUE1, ... or ranges
+// such as QUEUE0-3, one for each NFQUEUE number. Reading and printing follow
+// iptables 1.8.9 (iptables-restore, iptables-save and its extensions). The walk
+// through the chains follows ipt_do_table of net/ipv4/netfilter/ip_tables.c. A
+// rule stands for both families unless something in it belongs to one: -4, -6,
+// an address, ICMP, -f, a mask.
 //
-// Where the text differs from what iptables takes: a rule that could never
-// match and would lose that when it is printed is refused, as is a string or a
-// port that would be cut, a quote that stays open, and ICMP or a mask in a rule
-// of the other family; host names are refused, also before a mask of 0, and
-// zones; a table's name that would not read back is printed in quotes,
-// --seconds without a sign; "!" may also stand behind its option, as before
-// iptables 1.4.3, and -p's value without a space; and any loop between chains
-// is refused, not only one that packets can reach. TestLiveRules compares with
-// the kernel and holds this list with an example of each. Chains that call each
-// other so often that one packet could visit more than maxVisits rules are
-// refused as well.
+// The text differs from what iptables takes and prints:
+//   - A rule that could never match is refused if the printed rule would match.
+//   - A string or a port that iptables or the kernel would cut is refused.
+//   - A quote that stays open is refused.
+//   - ICMP, or a mask, in a rule of the other family is refused.
+//   - A host name is refused, also before a mask of 0, and so is a zone.
+//   - Any loop between chains is refused, not only one that packets can reach.
+//   - "!" may also follow its option, as before iptables 1.4.3.
+//   - The value of -p needs no space before it.
+//   - A table's name that would not read back is printed in quotes.
+//   - --seconds is printed without a sign.
+//
+// TestLiveRules compares with the kernel and holds an example of each. Chains
+// that call each other so often that one packet could visit more than maxVisits
+// rules are refused as well.
+//
+// Each match and each target with options has a file of its own. A new match is
+// a file match_NAME.go and a line in matches.
 package ruleset
 
 import (
@@ -32,16 +39,16 @@ import (
 // tableName is the one table that a file holds.
 const tableName = "recent"
 
-// File is a set of rules as they were read. It does not change.
+// File is the rules of a file as they were read. It does not change.
 type File struct {
 	name   string  // for errors
-	chains []chain // built-in ones by number, then the others by name
-	depth  int     // jumps that a packet can be inside of at once
+	chains []chain // the built-in ones by number, then the others by name
+	depth  int     // how many jumps can be nested
 }
 
-// Parse reads rules. Every error reads "NAME:LINE: what and what to do about
-// it". It touches no table: the rules are checked against p so that Load can
-// fail for want of memory only.
+// Parse reads rules. Every error begins with "NAME:LINE: ". Parse touches no
+// table, but checks the rules against p, so that Load fails only for lack of
+// memory.
 func Parse(name string, text []byte, p recent.Params) (*File, error) {
 	r := &reader{params: p, file: &File{name: name}, byName: make(map[string]int)}
 	n := 0
@@ -61,12 +68,12 @@ func Parse(name string, text []byte, p recent.Params) (*File, error) {
 	return r.file, nil
 }
 
-// at says where in the file an error is.
+// at adds the file and the line to an error.
 func (f *File) at(line int, err error) error {
 	return fmt.Errorf("%s:%d: %w", f.name, line, err)
 }
 
-// Queues are the NFQUEUE numbers that have a chain, ascending.
+// Queues are the NFQUEUE numbers that have a chain, in ascending order.
 func (f *File) Queues() []uint16 {
 	var all []uint16
 	for _, c := range f.chains {
@@ -103,11 +110,11 @@ func (r *reader) readLine(n int, text string) error {
 	case text == "" || text[0] == '#':
 		return nil
 	case r.state == afterTable:
-		return errors.New("text behind COMMIT: a file holds one table, leave the rest out")
+		return errors.New("text after COMMIT: a file holds one table, leave the rest out")
 	case text[0] == '*':
 		return r.readTable(text[1:])
 	case r.state == beforeTable:
-		return fmt.Errorf("a rule outside of a table: begin the table with a line *%s", tableName)
+		return fmt.Errorf("a rule outside a table: begin the table with a line *%s", tableName)
 	case text == "COMMIT":
 		r.state = afterTable
 		return nil
@@ -117,7 +124,8 @@ func (r *reader) readLine(n int, text string) error {
 	return r.readCommand(n, text)
 }
 
-// isControl finds what Trim and split do not expect in a line.
+// isControl reports whether a character may not be in a line: Trim and split
+// know spaces and tabs only.
 func isControl(c rune) bool { return c < ' ' && c != '\t' }
 
 func (r *reader) readTable(name string) error {
@@ -125,10 +133,10 @@ func (r *reader) readTable(name string) error {
 		name = words[0]
 	}
 	if r.state == inTable {
-		return fmt.Errorf("*%s inside of *%s: end the table with COMMIT", name, tableName)
+		return fmt.Errorf("*%s inside *%s: end the table with COMMIT", name, tableName)
 	}
 	if name != tableName {
-		return fmt.Errorf("table *%s is the kernel's: only *%s is read here, leave the others to iptables-restore", name, tableName)
+		return fmt.Errorf("table *%s is the kernel's: only *%s is read here, use iptables-restore for the others", name, tableName)
 	}
 	r.state = inTable
 	return nil
@@ -139,7 +147,7 @@ func (r *reader) end() error {
 	case beforeTable:
 		return fmt.Errorf("no table: the rules stand between a line *%s and a line COMMIT", tableName)
 	case inTable:
-		return errors.New("the table has no end: put a line COMMIT behind its last rule")
+		return errors.New("the table has no end: put a line COMMIT after its last rule")
 	}
 	return nil
 }

@@ -14,8 +14,8 @@ func (f *File) Save(w io.Writer) error {
 	return err
 }
 
-// save prints all: do_output of iptables-save.c. count tells the counters of a
-// chain's rule, that behind the last one being its policy.
+// save prints all: do_output of iptables-save.c. count returns the counters of
+// a chain's rule. The rule after the last one is the chain's policy.
 func (f *File) save(count func(chain, rule int) (packets, bytes uint64), withRules bool) []byte {
 	b := []byte("*" + tableName + "\n")
 	for i := range f.chains {

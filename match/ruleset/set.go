@@ -11,14 +11,15 @@ import (
 	"recentfs/match/recent"
 )
 
-// Set is a file's rules at work: they hold on to their tables, and count.
+// Set is the rules of a file at work. It has references on their tables, and
+// counts packets.
 type Set struct {
 	file   *File
 	reg    *recent.Registry
-	rules  []rule // all chains, one behind the other; see flatten
-	start  []int  // of each chain of file, its first rule in rules
+	rules  []rule // of all chains, one after the other; see flatten
+	start  []int  // the first rule of each chain of file, as an index into rules
 	queues map[uint16]*Queue
-	taken  []*recent.Rule // to be given back
+	taken  []*recent.Rule // the references; Close gives them back
 	once   sync.Once      // for Close
 
 	logs        chan LogRecord // nil where no rule logs
@@ -26,9 +27,9 @@ type Set struct {
 }
 
 // Load puts the rules to work. Each -m recent takes a reference on its table,
-// in the order in which iptables hands rules to the kernel: by chain as Save
-// prints them. It fails, and has then changed nothing, if there is no memory for
-// a table.
+// in the order in which iptables hands rules to the kernel, which is that of
+// Save. Load fails only if there is no memory for a table, and then changes
+// nothing.
 func (f *File) Load(reg *recent.Registry) (*Set, error) {
 	s := &Set{file: f, reg: reg, queues: make(map[uint16]*Queue)}
 	if err := s.flatten(); err != nil {
@@ -51,8 +52,8 @@ func (f *File) Load(reg *recent.Registry) (*Set, error) {
 }
 
 // flatten lays the chains out as the kernel's table does (translate_table):
-// one behind the other, each with a rule at its end that any packet meets,
-// which is the policy of a built-in chain and RETURN in the others.
+// one after the other, each with a last rule that any packet meets. That rule is
+// the policy of a built-in chain, and RETURN in the others.
 func (s *Set) flatten() error {
 	for i := range s.file.chains {
 		c := &s.file.chains[i]
@@ -61,7 +62,7 @@ func (s *Set) flatten() error {
 		s.rules = append(s.rules, rule{target: target{kind: c.policy}})
 	}
 	var infos []recent.Info
-	var lines []int // of infos, in the file
+	var lines []int // of the file, one for each of infos
 	var waiting []*recentMatch
 	for i := range s.rules {
 		r := &s.rules[i]
@@ -97,8 +98,8 @@ func (s *Set) flatten() error {
 	return nil
 }
 
-// Close gives all references on tables back; the first call does. A queue that
-// still decides then finds its tables empty.
+// Close gives back all references on tables. Later calls do nothing. A queue
+// that still decides finds its tables empty from then on.
 func (s *Set) Close() {
 	s.once.Do(func() {
 		for _, r := range s.taken {
@@ -107,13 +108,13 @@ func (s *Set) Close() {
 	})
 }
 
-// Queue is the way through the rules of an NFQUEUE number, or nil if there is
-// no chain for it. It is always the same one.
+// Queue decides the packets of an NFQUEUE number. It is nil if no chain has the
+// number. Each call returns the same Queue.
 func (s *Set) Queue(number uint16) *Queue { return s.queues[number] }
 
-// Save prints the rules as iptables-save does, with counters like
-// iptables-save -c: packets and bytes, summed over the queues. The policies'
-// counters are always there. It may be called at any time.
+// Save prints the rules as iptables-save does, or with counters as
+// iptables-save -c does: packets and bytes of all queues together. Policies are
+// always printed with counters. Save may be called at any time.
 func (s *Set) Save(w io.Writer, counters bool) error {
 	_, err := w.Write(s.file.save(s.count, counters))
 	return err

@@ -24,7 +24,7 @@ func tableNames(reg *recent.Registry) string {
 	return strings.Join(names, " ")
 }
 
-// TestReferences: a table is there as long as a rule of a set is.
+// TestReferences: a table lives as long as a rule of a set refers to it.
 func TestReferences(t *testing.T) {
 	reg, _ := newRegistry(t, classic)
 	first, err := mustParse(t, ssh, classic).Load(reg)
@@ -62,7 +62,7 @@ func TestExpandedReferences(t *testing.T) {
 	}
 }
 
-// TestLoadFails: where there is no memory for a table, nothing stays.
+// TestLoadFails: if there is no memory for a table, Load leaves no table.
 func TestLoadFails(t *testing.T) {
 	p := modern
 	p.ListTot, p.PktListTot = recent.MaxListTot, 1
@@ -72,7 +72,7 @@ func TestLoadFails(t *testing.T) {
 	s, err := f.Load(reg)
 	if err == nil {
 		s.Close()
-		t.Fatal("512 TB of address space were to be had")
+		t.Fatal("there were 512 TB of address space")
 	}
 	if !errors.Is(err, syscall.ENOMEM) || !strings.HasPrefix(err.Error(), `rules:4: -m recent: table "B": `) {
 		t.Errorf("error %q, want ENOMEM for line 4", err)
@@ -82,7 +82,7 @@ func TestLoadFails(t *testing.T) {
 	}
 }
 
-// TestQueuesAtOnce: queues decide at the same time, and somebody reads.
+// TestQueuesAtOnce: queues decide at the same time while counters are read.
 func TestQueuesAtOnce(t *testing.T) {
 	b := load(t, "*recent\n:QUEUE0-3 ACCEPT\n:a -\n-A QUEUE0-3 -j a\n-A a -m recent --set --name A\n-A a -j LOG\nCOMMIT\n")
 	const packets = 1000
@@ -111,7 +111,7 @@ func TestQueuesAtOnce(t *testing.T) {
 	}
 }
 
-// TestLogLimit: a burst, then two in a second, for each rule by itself.
+// TestLogLimit: each rule logs a burst, then two packets a second.
 func TestLogLimit(t *testing.T) {
 	b := load(t, "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -p tcp -j LOG --log-prefix tcp\n-A QUEUE0 -p udp -j LOG --log-prefix udp\nCOMMIT\n")
 	logged := func(p capture.Packet, n int) int {
@@ -146,7 +146,7 @@ func TestLogLimit(t *testing.T) {
 	}
 }
 
-// TestLogFull: a record that does not fit is counted, not waited for.
+// TestLogFull: a record that does not fit is counted; nothing waits.
 func TestLogFull(t *testing.T) {
 	b := load(t, "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j LOG\nCOMMIT\n")
 	for range logBuffer + 5 {
@@ -190,8 +190,8 @@ func TestLogRecord(t *testing.T) {
 	}
 }
 
-// FuzzParse: what is taken is also saved, and reads and saves as the same; it
-// loads, and decides.
+// FuzzParse saves what Parse takes, reads and saves that again, loads it and
+// lets it decide packets.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(ssh), false)
 	f.Add([]byte(everything), true)

@@ -106,7 +106,7 @@ func (o logOptions) readPrefix(_ *line, g *given) error {
 }
 
 func refuseLogOption(_ *line, g *given) error {
-	return fmt.Errorf("%s: a packet's options, sequence numbers and owner are not seen here, leave it out or log in the kernel", g.name)
+	return fmt.Errorf("%s: a packet's options, sequence numbers and owner are unknown here, leave this out or log in the kernel", g.name)
 }
 
 func (o logOptions) check(*line) error { return nil }
@@ -122,8 +122,8 @@ func appendLog(b []byte, t *target) []byte {
 	return b
 }
 
-// Logs are the packets that met a LOG rule, for another goroutine to print. It
-// is never closed, and nil where there is no such rule.
+// Logs are the packets that met a LOG rule, for another goroutine to print. The
+// channel is never closed. It is nil if no rule logs.
 func (s *Set) Logs() <-chan LogRecord { return s.logs }
 
 // LogsDropped is the number of packets that met a LOG rule and are not in

@@ -24,7 +24,7 @@ func (o *queueOptions) readNumber(_ *line, g *given) error {
 }
 
 func refuseQueueOption(_ *line, g *given) error {
-	return fmt.Errorf("%s: a verdict can name a queue and no more, put it on the kernel's rule that queues", g.name)
+	return fmt.Errorf("%s: a verdict can only name a queue, put this option on the kernel's rule that queues", g.name)
 }
 
 func (o *queueOptions) check(*line) error { return nil }

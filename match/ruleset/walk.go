@@ -9,15 +9,15 @@ import (
 	"recentfs/match/recent"
 )
 
-// Queue is one NFQUEUE number's way through the rules, with its own counters.
-// One goroutine at a time may use it, different queues may be used at once.
+// Queue decides the packets of one NFQUEUE number and counts them. Only one
+// goroutine at a time may use a Queue; different ones may be used at once.
 type Queue struct {
 	set      *Set
 	number   uint16
 	start    int   // the chain's first rule, in set.rules
-	policy   int   // the rule behind its last
-	stack    []int // the jumps that the packet at hand is inside of
-	hold     hold  // of the batch at hand; a local variable would be allocated
+	policy   int   // the chain's policy, the rule after its last one
+	stack    []int // where to go on after the jumps that a packet is inside
+	hold     hold  // a field, because a local variable of Decide would be allocated
 	counters []counter
 
 	undecodable, unrepeated atomic.Uint64
@@ -32,9 +32,9 @@ func (c *counter) add(bytes uint32) {
 }
 
 // maxHeld is how many visits (see maxVisits) may share one hold of a table's
-// lock. A visit takes 5 to 20 ns, and a few hundred where a large table is not
-// in the processor's cache: others wait for a table about a millisecond at
-// worst. Giving the lock back and taking it again costs as much as one visit.
+// lock. A visit takes 5 to 20 ns, or a few hundred if a large table is not in
+// the processor's cache: others wait for a table about a millisecond at worst.
+// Giving the lock back and taking it again costs about as much as one visit.
 const maxHeld = 4096
 
 // hold is what the packets of a batch share: the time at which they are seen,
@@ -45,8 +45,8 @@ type hold struct {
 	visits int // since the lock was last given back
 }
 
-// visit counts a visit, and gives the lock back when it is somebody else's
-// turn. It is called before a rule or match is asked.
+// visit counts a visit, and gives the lock back after maxHeld of them. It is
+// called before a rule or a match is asked.
 func (h *hold) visit() {
 	if h.visits++; h.visits > maxHeld {
 		h.End()
@@ -68,8 +68,8 @@ func (q *Queue) Decide(batch []capture.Packet, now jiffies.Jiffies) {
 }
 
 // walk takes a packet through the chain: ipt_do_table. A packet whose headers
-// could not be decoded gets the policy, as does one that is to be queued again
-// with the mark that it came with: it would come back for ever.
+// could not be decoded gets the policy. So does a packet that REPEAT would queue
+// again with the mark that it came with: it would come back for ever.
 func (q *Queue) walk(p *capture.Packet, h *hold, came uint32) capture.Verdict {
 	if p.Family == 0 {
 		q.undecodable.Add(1)
@@ -123,7 +123,7 @@ func (q *Queue) walk(p *capture.Packet, h *hold, came uint32) capture.Verdict {
 	}
 }
 
-// policyOf counts and gives the chain's policy.
+// policyOf counts the packet and returns the chain's policy.
 func (q *Queue) policyOf(p *capture.Packet) capture.Verdict {
 	q.counters[q.policy].add(p.Length)
 	if q.set.rules[q.policy].kind == targetAccept {
@@ -132,13 +132,14 @@ func (q *Queue) policyOf(p *capture.Packet) capture.Verdict {
 	return capture.Drop
 }
 
-// outcome is what a match says of a packet.
+// outcome is what a rule or a match says of a packet.
 type outcome uint8
 
 const (
 	no outcome = iota
 	yes
-	// hotdrop ends the walk with DROP: the packet is too broken to be asked.
+	// hotdrop ends the walk with DROP: the packet lacks a header that the match
+	// needs.
 	hotdrop
 )
 
@@ -166,7 +167,7 @@ func (r *rule) meets(p *capture.Packet, h *hold) outcome {
 }
 
 // meets follows ip_packet_match and ip6_packet_match. The latter drops a packet
-// in which it looks for the protocol and finds none, once all else is met.
+// that meets all other conditions if it looks for a protocol and finds none.
 func (h *head) meets(p *capture.Packet) outcome {
 	if h.family != 0 && h.family != p.Family {
 		return no

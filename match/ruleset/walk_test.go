@@ -256,8 +256,8 @@ func TestMeets(t *testing.T) {
 	}
 }
 
-// TestShortCircuit: a match behind one that does not match is not asked, and
-// so changes no table.
+// TestShortCircuit: a match after one that does not match is not asked, and so
+// changes no table.
 func TestShortCircuit(t *testing.T) {
 	b := load(t, document("-p tcp --dport 23 -m recent --set --name A"))
 	b.decide(with(v4, func(p *capture.Packet) { p.Queue = 7 }))
@@ -266,8 +266,8 @@ func TestShortCircuit(t *testing.T) {
 	}
 }
 
-// TestSSH is the rules that everybody has: after four
-// connections in a minute the next is refused.
+// TestSSH has the most common rules: after four connections in a minute the next
+// one is dropped.
 func TestSSH(t *testing.T) {
 	b := load(t, ssh)
 	for i, want := range []capture.Verdict{

@@ -11,7 +11,7 @@
 -s ::/64;=;OK
 -6 -s 2001:db8::/32 -p tcp;-s 2001:db8::/32 -p tcp;OK
 -s 1::/129;no valid mask;FAIL
--s 1:::2;is no address;FAIL
+-s 1:::2;is not an address;FAIL
 -p ipv6-icmp;=;OK
 -p 58;-p ipv6-icmp;OK
 -p icmpv6 --icmpv6-type echo-request;-p ipv6-icmp -m icmp6 --icmpv6-type 128;OK

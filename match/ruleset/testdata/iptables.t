@@ -19,8 +19,8 @@
 --sr 1.2.3.4;-s 1.2.3.4/32;OK
 -s 1.2.3.4 -s 1.2.3.5;twice;FAIL
 -s 1.2.3;-s 1.2.3.0/32;OK
--s 1.2.3.4.5;is no address;FAIL
--s 1.2.3.256;is no address;FAIL
+-s 1.2.3.4.5;is not an address;FAIL
+-s 1.2.3.256;is not an address;FAIL
 -s 1.2.3.4/33;no valid mask;FAIL
 -s 1.2.3.4/;no valid mask;FAIL
 -i eth+ -o eth0;=;OK
@@ -28,7 +28,7 @@
 ! -o eth+;=;OK
 -i +;;OK
 --in-interface eth0 --out-interface eth1;-i eth0 -o eth1;OK
--i thisinterfaceistoolong0;is no device's name;FAIL
+-i thisinterfaceistoolong0;is not a device name;FAIL
 -p tcp -j ACCEPT;=;OK
 ! -p udp -j ACCEPT;=;OK
 -p TCP;-p tcp;OK
@@ -51,8 +51,8 @@
 --protocol tcp;-p tcp;OK
 --proto tcp;-p tcp;OK
 ! -p all -j ACCEPT;would never match;FAIL
--p nosuch;no protocol;FAIL
--p 256;no protocol;FAIL
+-p nosuch;not a known protocol;FAIL
+-p 256;not a known protocol;FAIL
 -f;=;OK
 ! -f;=;OK
 -j DROP;=;OK
@@ -142,8 +142,8 @@ foo;belongs to no option;FAIL
 -p icmp ! --icmp-type 3/1;-p icmp -m icmp ! --icmp-type 3/1;OK
 -p icmp --icmp-type host-unreachable;-p icmp -m icmp --icmp-type 3/1;OK
 -p icmp --icmp-type echo;may be;FAIL
--p icmp --icmp-type nosuch;is no type;FAIL
--p icmp --icmp-type 256;is no type;FAIL
+-p icmp --icmp-type nosuch;is not an ICMP type;FAIL
+-p icmp --icmp-type 256;is not an ICMP type;FAIL
 -p icmp -m icmp;needs --icmp-type;FAIL
 -m icmp --icmp-type 8;needs -p icmp;FAIL
 -m mark --mark 0xfeedcafe/0xfeedcafe;=;OK

@@ -33,14 +33,14 @@
 -4 -m recent --set --mask ffff::;different families;FAIL
 -s localhost;names are not looked up;FAIL
 ! -i +;would never match;FAIL
--i "a b";is no device's name;FAIL
+-i "a b";is not a device name;FAIL
 -p tcp ! --dport 0:65535;would never match;FAIL
 -p tcp --tcp-flags NONE SYN;would never match;FAIL
 -p tcp --tcp-option 7;only the kernel can match;FAIL
 -p sctp --chunk-types any INIT;only the kernel can match;FAIL
 -p udp --dport 2:1;-p udp -m udp --dport 2:1;OK
 -p udp --dport 65536;neither a number;FAIL
--p icmp --icmp-type 3/1:4;is no type;FAIL
+-p icmp --icmp-type 3/1:4;is not an ICMP type;FAIL
 -m recent --set --mask 255.255.0.0;--compat modern;FAIL
 -m recent --rcheck --hitcount 21;raise ip_pkt_list_tot;FAIL
 -m recent --set --name a/b;no file can bear it;FAIL
@@ -50,11 +50,11 @@
 -m limit --limit 1/s;only the kernel can match;FAIL
 -j REJECT;no chain of this name;FAIL
 -j REJECT --reject-with tcp-reset;no chain of this name;FAIL
--j NFQUEUE --queue-num 1 --queue-bypass;a verdict can name a queue and no more;FAIL
--j NFQUEUE --queue-balance 1:2;a verdict can name a queue and no more;FAIL
+-j NFQUEUE --queue-num 1 --queue-bypass;a verdict can only name a queue;FAIL
+-j NFQUEUE --queue-balance 1:2;a verdict can only name a queue;FAIL
 -j LOG --log-uid;log in the kernel;FAIL
 -j LOG --log-prefix abcdefghijklmnopqrstuvwxyz1234;1 to 29;FAIL
--j QUEUE0;entered by its queue only;FAIL
+-j QUEUE0;only its queue enters;FAIL
 -c 1 2;has no meaning in a file;FAIL
 -t recent;has no meaning in a file;FAIL
 -p tcp --syn=1;takes no value;FAIL
