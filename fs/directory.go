@@ -1,8 +1,10 @@
 package fs
 
 import (
-	"cmp"
+	"fmt"
+	"iter"
 	"slices"
+	"sort"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -10,26 +12,35 @@ import (
 	"recentfs/match/recent"
 )
 
-// directory is one of the file system's directories.
+// directory is a kind of directory: a *Folder, a *namespacesRoot, or *Namespaces.
+// filesystem.mu is held whenever a method is called.
+type directory interface {
+	// node is what all directories have.
+	node() *dirNode
+	// lookup fills in the entry of that name. It returns false where there is
+	// none.
+	lookup(name string, out *fuse.EntryOut) bool
+	// list returns the entries with a position above that one, by position.
+	list(after uint64) iter.Seq2[uint64, fuse.DirEntry]
+}
+
+// dirNode is a directory's node.
 //
-// Its number is the upper half of its node's number and of those of the files
+// Its number is the upper half of the ID of its node and of the IDs of the nodes
 // in it. Numbers are never used again, so that whatever the kernel still knows
 // of a directory that is gone leads nowhere. The lower half is 1 for the
-// directory itself, which makes the root fuse.FUSE_ROOT_ID, and for a table's
-// file it is the table's ID plus 1: there is no table with an ID of 2^32.
-type directory struct {
+// directory itself, which makes the root fuse.FUSE_ROOT_ID. For a table's file
+// it is the table's ID plus 1: there is no table with an ID of 2^32-1.
+type dirNode struct {
 	number uint64
-	name   string
-	reg    *recent.Registry         // whose tables it shows; nil where there are none
-	attr   recent.Attr              // guarded by filesystem.mu
-	files  map[uint64]*recent.Table // guarded by filesystem.mu: by node, those that were looked up
+	attrs  recent.Attr // guarded by filesystem.mu
 }
 
 const (
 	rootNumber = 0
 	nsNumber   = 1
-	// selfNode is the symbolic link "self" in a root without tables.
-	selfNode = fuse.FUSE_ROOT_ID + 1
+	// selfID is the node of the symbolic link "self" of a namespacesRoot.
+	selfID = fuse.FUSE_ROOT_ID + 1
 
 	nsName = "ns"
 	// SelfName is the symbolic link that leads each process to the tables of
@@ -37,115 +48,126 @@ const (
 	SelfName = "self"
 )
 
-func newDirectory(number uint64, name string) *directory {
-	return &directory{
-		number: number, name: name,
-		attr:  recent.Attr{Perms: 0o555},
-		files: make(map[uint64]*recent.Table),
+func newDirNode(number uint64) dirNode {
+	return dirNode{number: number, attrs: recent.Attr{Perms: 0o555}}
+}
+
+func (d *dirNode) node() *dirNode { return d }
+
+// id is the ID of the directory's node.
+func (d *dirNode) id() uint64 { return d.number<<32 | 1 }
+
+// attr fills in the attributes. filesystem.mu is held.
+func (d *dirNode) attr(out *fuse.Attr) {
+	out.Ino = d.id()
+	out.Nlink = 2
+	out.Blksize = dirBlockSize
+	ownAttr(out, unix.S_IFDIR, d.attrs)
+}
+
+// entry fills in the answer to a lookup. filesystem.mu is held.
+func (d *dirNode) entry(out *fuse.EntryOut) {
+	out.NodeId = d.id()
+	d.attr(&out.Attr)
+}
+
+// namespacesRoot is the root of a mount of several folders: it holds the
+// directory ns and the link self.
+type namespacesRoot struct {
+	dirNode
+	ns   *Namespaces
+	self func(pid uint32) string // where the link leads a process
+}
+
+func (r *namespacesRoot) lookup(name string, out *fuse.EntryOut) bool {
+	switch name {
+	case nsName:
+		r.ns.entry(out)
+	case SelfName:
+		out.NodeId = selfID
+		selfAttr(&out.Attr)
+	default:
+		return false
+	}
+	return true
+}
+
+func (r *namespacesRoot) list(after uint64) iter.Seq2[uint64, fuse.DirEntry] {
+	return func(yield func(uint64, fuse.DirEntry) bool) {
+		const nsAt, selfAt = firstPosition, firstPosition + 1
+		if after < nsAt && !yield(nsAt, fuse.DirEntry{Ino: r.ns.id(), Mode: unix.S_IFDIR, Name: nsName}) {
+			return
+		}
+		if after < selfAt {
+			yield(selfAt, fuse.DirEntry{Ino: selfID, Mode: unix.S_IFLNK, Name: SelfName})
+		}
 	}
 }
 
-// fill gives the directory a new registry, whose tables it shows from now on.
-func (d *directory) fill(fs *filesystem, module *recent.Module) *recent.Registry {
-	d.reg = module.NewRegistry(func(e recent.Event) { fs.changed(d, e) })
-	return d.reg
+// Namespaces is the directory ns, with a folder for each network namespace.
+type Namespaces struct {
+	dirNode
+	fs      *filesystem
+	path    string             // for errors
+	folders []*Folder          // guarded by filesystem.mu: by number
+	named   map[string]*Folder // guarded by filesystem.mu
+	last    uint64             // guarded by filesystem.mu: the number of the newest
 }
 
-// node is the directory's own node.
-func (d *directory) node() uint64 { return d.number<<32 | 1 }
-
-// fileNode is the node of a table's file.
-func (d *directory) fileNode(t *recent.Table) uint64 { return d.node() + t.ID() }
-
-// Folder is the path, below the mount, of a folder that Mountpoint.Add makes.
-func Folder(name string) string { return nsName + "/" + name }
-
-// directory is the one that a node is, or that it is in, or nil where that is
-// gone. fs.mu is held.
-func (fs *filesystem) directory(node uint64) *directory { return fs.dirs[node>>32] }
-
-// directoryAt is the directory that a node is; where it is none, why not.
-// fs.mu is held.
-func (fs *filesystem) directoryAt(node uint64) (*directory, fuse.Status) {
-	d := fs.directory(node)
-	switch {
-	case d == nil:
-		return nil, fuse.Status(unix.ESTALE)
-	case d.node() != node:
-		return nil, fuse.ENOTDIR
+func (n *Namespaces) lookup(name string, out *fuse.EntryOut) bool {
+	f := n.named[name]
+	if f != nil {
+		f.entry(out)
 	}
-	return d, fuse.OK
+	return f != nil
 }
 
-// file is the table of a node, or nil where it is gone. fs.mu is held.
-func (fs *filesystem) file(node uint64) *recent.Table {
-	if d := fs.directory(node); d != nil {
-		return d.files[node]
+// list has the folders by number. A folder's position is its number plus 1.
+func (n *Namespaces) list(after uint64) iter.Seq2[uint64, fuse.DirEntry] {
+	const base = firstPosition - nsNumber - 1 // their numbers begin after that of ns
+	return func(yield func(uint64, fuse.DirEntry) bool) {
+		first := sort.Search(len(n.folders), func(i int) bool { return n.folders[i].number+base > after })
+		for _, f := range n.folders[first:] {
+			if !yield(f.number+base, fuse.DirEntry{Ino: f.id(), Mode: unix.S_IFDIR, Name: f.name}) {
+				return
+			}
+		}
 	}
-	return nil
 }
 
-// addDirectory makes a folder in ns for a new registry, which is nil where the
-// name is taken.
-func (fs *filesystem) addDirectory(name string, module *recent.Module) *recent.Registry {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	if fs.named[name] != nil {
+// Add makes the folder ns/NAME. It fails where there is one of that name.
+func (n *Namespaces) Add(name string) (*Folder, error) {
+	n.fs.mu.Lock()
+	defer n.fs.mu.Unlock()
+	if n.named[name] != nil {
+		return nil, fmt.Errorf("%s: there is a folder %q already", n.path, name)
+	}
+	n.last++
+	f := newFolder(n.fs, n.last, name)
+	n.fs.dirs[f.number], n.named[name] = f, f
+	n.folders = append(n.folders, f)
+	return f, nil
+}
+
+// Remove removes a folder that Add made. Descriptors of its tables work until
+// the tables are gone. The kernel is told to distrust what it knows of the node.
+// When it asks, we answer ESTALE, and it looks the name up again, see Update.
+func (n *Namespaces) Remove(name string) {
+	if f := n.remove(name); f != nil {
+		n.fs.distrust(f.id())
+	}
+}
+
+// remove returns the folder that it removed, or nil.
+func (n *Namespaces) remove(name string) *Folder {
+	n.fs.mu.Lock()
+	defer n.fs.mu.Unlock()
+	f := n.named[name]
+	if f == nil {
 		return nil
 	}
-	fs.lastDir++
-	d := newDirectory(fs.lastDir, name)
-	fs.dirs[d.number], fs.named[name] = d, d
-	return d.fill(fs, module)
-}
-
-// removeDirectory removes a folder of ns. The kernel is told to distrust what
-// it knows of the node; asked about it, we answer ESTALE, and it looks the name
-// up again, see changed.
-func (fs *filesystem) removeDirectory(name string) {
-	fs.mu.Lock()
-	d := fs.named[name]
-	if d != nil {
-		delete(fs.dirs, d.number)
-		delete(fs.named, name)
-	}
-	fs.mu.Unlock()
-	if d != nil {
-		fs.distrust(d.node())
-	}
-}
-
-// entries are what a directory holds, as it is now. fs.mu is held.
-func (fs *filesystem) entries(d *directory) (list []fuse.DirEntry) {
-	switch {
-	case d.reg != nil:
-		for _, t := range d.reg.Tables() {
-			list = append(list, fuse.DirEntry{Ino: d.fileNode(t), Mode: unix.S_IFREG, Name: t.Name()})
-		}
-	case d.number == rootNumber:
-		list = []fuse.DirEntry{
-			{Ino: fs.dirs[nsNumber].node(), Mode: unix.S_IFDIR, Name: nsName},
-			{Ino: selfNode, Mode: unix.S_IFLNK, Name: SelfName},
-		}
-	default:
-		for _, folder := range fs.named {
-			list = append(list, fuse.DirEntry{Ino: folder.node(), Mode: unix.S_IFDIR, Name: folder.name})
-		}
-		// As procfs lists directories: proc_match.
-		slices.SortFunc(list, func(a, b fuse.DirEntry) int {
-			return cmp.Or(cmp.Compare(len(a.Name), len(b.Name)), cmp.Compare(a.Name, b.Name))
-		})
-	}
-	return list
-}
-
-// has tells whether a directory holds a name. fs.mu is held.
-func (fs *filesystem) has(d *directory, name string) bool {
-	switch {
-	case d.reg != nil:
-		return d.reg.Table(name) != nil
-	case d.number == rootNumber:
-		return name == nsName || name == SelfName
-	}
-	return fs.named[name] != nil
+	delete(n.fs.dirs, f.number)
+	delete(n.named, name)
+	n.folders = slices.DeleteFunc(n.folders, func(other *Folder) bool { return other == f })
+	return f
 }

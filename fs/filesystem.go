@@ -11,32 +11,33 @@ import (
 	"recentfs/match/recent"
 )
 
-// filesystem answers the kernel's requests. Either its root is the only
-// directory, with the tables of one registry in it, or the root holds the
-// directory ns, a folder in it for each of several registries, and the link
-// self.
+// filesystem answers the kernel's requests. Its root is either a *Folder or a
+// *namespacesRoot.
+//
+// The tables use go-fuse's raw API, not its node API as the module's mount does.
+// With the node API each lookup makes an inode that lives until the kernel
+// forgets it, and go-fuse has a lock and a map of its own for them. Here a node's
+// ID says what it is, so that nothing is to be kept, a listing resumes by the ID,
+// and a write allocates nothing.
 //
 // Lock order: filesystem.mu or handle.mu, then those of match/recent.
 type filesystem struct {
 	fuse.RawFileSystem // answers ENOSYS to what is not answered here
 
-	self   func(pid uint32) string // where the link self leads a process; nil where there is none
-	server *fuse.Server            // set before the first request
-	behind atomic.Int64            // for refuseSplice
+	root   directory
+	server *fuse.Server // set before the first request
+	behind atomic.Int64 // for refuseSplice
 
 	mu         sync.Mutex
-	dirs       map[uint64]*directory      // guarded by mu: by number
-	named      map[string]*directory      // guarded by mu: the folders of ns, by name
-	lastDir    uint64                     // guarded by mu
-	handles    map[uint64]*handle         // guarded by mu: the open files
-	readers    map[uint64]int             // guarded by mu: by node, how many of them are for reading
-	listings   map[uint64][]fuse.DirEntry // guarded by mu: the open directories
-	lastHandle uint64                     // guarded by mu
+	dirs       map[uint64]directory // guarded by mu: by number
+	handles    map[uint64]*handle   // guarded by mu: the open files
+	readers    map[uint64]int       // guarded by mu: by node, how many of them are for reading
+	lastHandle uint64               // guarded by mu
 }
 
 const (
 	// valid is how long the kernel may go without asking again. It could be
-	// forever: changed tells the kernel what is no longer so.
+	// forever: Folder.Update tells the kernel what is no longer so.
 	valid = time.Hour
 	// blockSize is the st_blksize of a file, by which stdio and others choose
 	// their buffer: procfs says 1024, but here each read is a round trip. It is
@@ -49,31 +50,30 @@ const (
 	dirBlockSize = 1024
 )
 
-// newFilesystem shows the tables of a new registry in its root.
-func newFilesystem(module *recent.Module) (*filesystem, *recent.Registry) {
+// newFilesystem has one folder, its root.
+func newFilesystem() (*filesystem, *Folder) {
 	fs := newTree()
-	return fs, fs.dirs[rootNumber].fill(fs, module)
+	f := newFolder(fs, rootNumber, "")
+	fs.root, fs.dirs[rootNumber] = f, f
+	return fs, f
 }
 
-// newNamespaces shows folders of tables, none as yet, below ns. self names the
-// target of the link self for a process.
-func newNamespaces(self func(pid uint32) string) *filesystem {
+// newNamespaces has the directory ns, with no folders yet, and the link self.
+func newNamespaces(self func(pid uint32) string) (*filesystem, *Namespaces) {
 	fs := newTree()
-	fs.self = self
-	fs.dirs[nsNumber] = newDirectory(nsNumber, nsName)
-	return fs
+	ns := &Namespaces{dirNode: newDirNode(nsNumber), fs: fs, named: make(map[string]*Folder), last: nsNumber}
+	root := &namespacesRoot{dirNode: newDirNode(rootNumber), ns: ns, self: self}
+	fs.root, fs.dirs[rootNumber], fs.dirs[nsNumber] = root, root, ns
+	return fs, ns
 }
 
-// newTree has a root and nothing else.
+// newTree has no root yet.
 func newTree() *filesystem {
 	fs := &filesystem{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
-		dirs:          map[uint64]*directory{rootNumber: newDirectory(rootNumber, "")},
-		named:         make(map[string]*directory),
-		lastDir:       nsNumber,
+		dirs:          make(map[uint64]directory),
 		handles:       make(map[uint64]*handle),
 		readers:       make(map[uint64]int),
-		listings:      make(map[uint64][]fuse.DirEntry),
 	}
 	fs.behind.Store(behindWrites)
 	return fs
@@ -83,39 +83,35 @@ func newTree() *filesystem {
 // request.
 func (fs *filesystem) Init(server *fuse.Server) { fs.server = server }
 
-// changed hears the events of a directory's registry. A table that came needs nothing, since
-// the kernel does not remember names that were not there. Of one that went,
-// the kernel is told to distrust the attributes that it keeps, and whatever it
-// then asks about the node gets ESTALE, upon which it looks the name up again
-// (LOOKUP_REVAL, as in path_openat and vfs_statx).
-//
-// Dropping the name from the kernel's cache would look simpler
-// (FUSE_NOTIFY_INVAL_ENTRY), but it takes the directory's lock, and whoever
-// lists the directory into memory that does not answer holds that lock for as
-// long as he likes, with us waiting beyond the reach of any signal.
-func (fs *filesystem) changed(d *directory, e recent.Event) {
-	for _, node := range fs.drop(d, e.Table.Name()) {
-		fs.distrust(node)
-	}
-}
-
 // distrust tells the kernel that what it knows of a node may be wrong. An error
 // says that it does not know the node or that there is no mount any more: then
 // there is nothing to distrust.
 func (fs *filesystem) distrust(node uint64) { fs.server.InodeNotify(node, -1, 0) }
 
-// drop takes tables of that name which are gone out of the directory's files and returns their nodes.
-func (fs *filesystem) drop(d *directory, name string) []uint64 {
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	var gone []uint64
-	for node, t := range d.files {
-		if t.Name() == name && t.Gone() {
-			delete(d.files, node)
-			gone = append(gone, node)
-		}
+// directoryAt is the directory of a node. fs.mu is held.
+func (fs *filesystem) directoryAt(node uint64) (directory, fuse.Status) {
+	d := fs.dirs[node>>32]
+	switch {
+	case d == nil:
+		return nil, fuse.Status(unix.ESTALE)
+	case d.node().id() != node:
+		return nil, fuse.ENOTDIR
 	}
-	return gone
+	return d, fuse.OK
+}
+
+// file is the table of a node, or nil where it is gone. fs.mu is held.
+func (fs *filesystem) file(node uint64) *recent.Table {
+	if f, ok := fs.dirs[node>>32].(*Folder); ok {
+		return f.file(node)
+	}
+	return nil
+}
+
+// selfLink is the root with the link self, where that is the node.
+func (fs *filesystem) selfLink(node uint64) (*namespacesRoot, bool) {
+	root, ok := fs.root.(*namespacesRoot)
+	return root, ok && node == selfID
 }
 
 // String implements fuse.RawFileSystem.
@@ -127,34 +123,14 @@ func (fs *filesystem) String() string { return fsName }
 // follows, once, is safe from that: the kernel ignores its answer when it is
 // told so meanwhile (attr_version in fs/fuse/inode.c).
 func (fs *filesystem) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
-	// Under the lock, so that drop either finds the table here or is done
-	// before we ask the registry.
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	d, status := fs.directoryAt(in.NodeId)
 	if !status.Ok() {
 		return status
 	}
-	switch {
-	case !fs.has(d, name):
+	if !d.lookup(name, out) {
 		return fuse.ENOENT
-	case d.reg != nil:
-		t := d.reg.Table(name)
-		if t == nil {
-			return fuse.ENOENT // gone just now
-		}
-		out.NodeId = d.fileNode(t)
-		d.files[out.NodeId] = t
-		fileAttr(&out.Attr, out.NodeId, t)
-	case d.number == nsNumber:
-		out.NodeId = fs.named[name].node()
-		dirAttr(&out.Attr, fs.named[name])
-	case name == nsName:
-		out.NodeId = fs.dirs[nsNumber].node()
-		dirAttr(&out.Attr, fs.dirs[nsNumber])
-	default:
-		out.NodeId = selfNode
-		selfAttr(&out.Attr)
 	}
 	out.SetEntryTimeout(valid)
 	return fuse.OK
@@ -163,10 +139,11 @@ func (fs *filesystem) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, 
 // Readlink follows proc_self_get_link: self is another directory for each
 // reader, by the process or thread that asks. The kernel asks each time.
 func (fs *filesystem) Readlink(_ <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.Status) {
-	if fs.self == nil || in.NodeId != selfNode {
+	root, ok := fs.selfLink(in.NodeId)
+	if !ok {
 		return nil, fuse.EINVAL
 	}
-	return []byte(fs.self(in.Pid)), fuse.OK
+	return []byte(root.self(in.Pid)), fuse.OK
 }
 
 // GetAttr follows proc_getattr.
@@ -190,12 +167,12 @@ func (fs *filesystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 func (fs *filesystem) getAttr(node uint64, out *fuse.Attr) (*recent.Table, fuse.Status) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if fs.self != nil && node == selfNode {
+	if _, ok := fs.selfLink(node); ok {
 		selfAttr(out)
 		return nil, fuse.OK
 	}
 	if d, status := fs.directoryAt(node); status.Ok() {
-		dirAttr(out, d)
+		d.node().attr(out)
 		return nil, fuse.OK
 	}
 	t := fs.file(node)
@@ -235,12 +212,12 @@ func (fs *filesystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.A
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if fs.self != nil && in.NodeId == selfNode {
+	if _, ok := fs.selfLink(in.NodeId); ok {
 		return fuse.EPERM // proc_self_inode_operations has no setattr, and links no mode
 	}
 	if d, status := fs.directoryAt(in.NodeId); status.Ok() {
-		change(&d.attr)
-		dirAttr(&out.Attr, d)
+		change(&d.node().attrs)
+		d.node().attr(&out.Attr)
 		return fuse.OK
 	}
 	t := fs.file(in.NodeId)
@@ -261,16 +238,8 @@ func fileAttr(out *fuse.Attr, node uint64, t *recent.Table) {
 	ownAttr(out, unix.S_IFREG, t.Attr())
 }
 
-// dirAttr fills in a directory's attributes. filesystem.mu is held.
-func dirAttr(out *fuse.Attr, d *directory) {
-	out.Ino = d.node()
-	out.Nlink = 2
-	out.Blksize = dirBlockSize
-	ownAttr(out, unix.S_IFDIR, d.attr)
-}
-
 func selfAttr(out *fuse.Attr) {
-	out.Ino = selfNode
+	out.Ino = selfID
 	out.Nlink = 1
 	out.Blksize = dirBlockSize
 	ownAttr(out, unix.S_IFLNK, recent.Attr{Perms: 0o777})

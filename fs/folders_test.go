@@ -41,7 +41,7 @@ func opening(dirfd int, path string) error {
 func TestRemove(t *testing.T) {
 	m := mountNamespaces(t, func(uint32) string { return "ns/red" })
 	addFolder(t, m, "blue")
-	h := newFolder(t, m, "red")
+	h := unmadeFolder(t, m, "red")
 	h.add(t, "red")
 	rule := h.rule(t, "ssh")
 	write(t, h.path("ssh"), "+192.0.2.1")
@@ -113,7 +113,7 @@ func TestFolderComesAndGoes(t *testing.T) {
 	seen := make(map[uint64]bool)
 	var st unix.Stat_t
 	for i := range 50 {
-		h := newFolder(t, m, "red")
+		h := unmadeFolder(t, m, "red")
 		if err := unix.Stat(h.dir, &st); !errors.Is(err, unix.ENOENT) {
 			t.Fatalf("round %d: stat before it: %v", i, err)
 		}
@@ -135,8 +135,8 @@ func TestFolderComesAndGoes(t *testing.T) {
 	}
 	m.fs.mu.Lock()
 	defer m.fs.mu.Unlock()
-	if len(m.fs.dirs) != 2 || len(m.fs.named) != 0 || len(m.fs.handles) != 0 {
-		t.Errorf("left behind: %d directories, %d names, %d open files", len(m.fs.dirs)-2, len(m.fs.named), len(m.fs.handles))
+	if len(m.fs.dirs) != 2 || len(m.named) != 0 || len(m.folders) != 0 || len(m.fs.handles) != 0 {
+		t.Errorf("left behind: %d directories, %d names, %d folders, %d open files", len(m.fs.dirs)-2, len(m.named), len(m.folders), len(m.fs.handles))
 	}
 }
 
@@ -218,7 +218,7 @@ func TestChmod(t *testing.T) {
 // TestFoldersTogether adds and removes folders while others walk the tree, and
 // read and write what they find there.
 func TestFoldersTogether(t *testing.T) {
-	m := mountNamespaces(t, func(pid uint32) string { return Folder([]string{"red", "blue"}[pid%2]) })
+	m := mountNamespaces(t, func(pid uint32) string { return FolderPath([]string{"red", "blue"}[pid%2]) })
 	stop := make(chan struct{})
 	var users, makers sync.WaitGroup
 	use := func(path string) error {
@@ -256,12 +256,13 @@ func TestFoldersTogether(t *testing.T) {
 		makers.Go(func() {
 			var st unix.Stat_t
 			for i := range 150 {
-				h := newFolder(t, m, name)
-				var err error
-				if h.reg, err = m.Add(name, emptyModule(t)); err != nil {
+				h := unmadeFolder(t, m, name)
+				folder, err := m.Add(name)
+				if err != nil {
 					t.Error(err)
 					return
 				}
+				h.reg = emptyModule(t).NewRegistry(folder.Update)
 				rule := h.rule(t, "ssh")
 				if err := unix.Stat(h.path("ssh"), &st); err != nil {
 					t.Errorf("round %d: stat of %s: %v", i, h.path("ssh"), err)

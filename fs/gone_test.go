@@ -142,7 +142,8 @@ func TestLateAnswer(t *testing.T) {
 	needRoot(t)
 	for _, op := range []string{"lookup", "getattr", "setattr"} {
 		t.Run(op, func(t *testing.T) {
-			files, reg := newFilesystem(emptyModule(t))
+			files, folder := newFilesystem()
+			reg := emptyModule(t).NewRegistry(folder.Update)
 			files.Init(&fuse.Server{}) // a table may come before it is mounted
 			h := &house{reg: reg, dir: scratch(t)}
 			var err error

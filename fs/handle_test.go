@@ -93,7 +93,8 @@ func FuzzHandle(f *testing.F) {
 
 // The kernel does not send such requests, but none may be worse than an error.
 func TestOddRequests(t *testing.T) {
-	fs, reg := newFilesystem(emptyModule(t))
+	fs, folder := newFilesystem()
+	reg := emptyModule(t).NewRegistry(folder.Update)
 	tab := table(t, reg, "foo")
 	const none = 1 << 40
 	header := func(node uint64) fuse.InHeader { return fuse.InHeader{NodeId: node} }
@@ -104,9 +105,9 @@ func TestOddRequests(t *testing.T) {
 	if st := fs.Open(nil, &fuse.OpenIn{InHeader: header(1 + tab.ID()), Flags: unix.O_WRONLY}, &opened); !st.Ok() {
 		t.Fatal(st)
 	}
-	list := func(fh, off uint64, size int) int {
+	list := func(node, off uint64, size int) int {
 		out := fuse.NewDirEntryList(make([]byte, size), off)
-		if st := fs.ReadDir(nil, &fuse.ReadIn{ReadFlags: fuse.READ_LOCKOWNER, Fh: fh, Offset: off}, out); !st.Ok() {
+		if st := fs.ReadDir(nil, &fuse.ReadIn{InHeader: header(node), ReadFlags: fuse.READ_LOCKOWNER, Offset: off}, out); !st.Ok() {
 			t.Errorf("listing: %v", st)
 		}
 		return len(out.Bytes())
@@ -147,18 +148,20 @@ func TestOddRequests(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name      string
-		fh, off   uint64
+		node, off uint64
 		size      int
 		something bool
 	}{
-		{"no handle", none, 2, 4096, false},
-		{"from the start", dir.Fh, 0, 4096, true},
-		{"into nothing", dir.Fh, 0, 0, false},
-		{"into too little", dir.Fh, 2, 20, false},
-		{"behind the end", dir.Fh, 3, 4096, false},
-		{"far behind the end", dir.Fh, 1<<64 - 1, 4096, false},
+		{"no node", none, 2, 4096, false},
+		{"a file", 1 + tab.ID(), 2, 4096, false},
+		{"the root from its start", fuse.FUSE_ROOT_ID, 0, 4096, true},
+		{"the root into nothing", fuse.FUSE_ROOT_ID, 0, 0, false},
+		{"the root into too little", fuse.FUSE_ROOT_ID, 2, 20, false},
+		{"the root after its dots", fuse.FUSE_ROOT_ID, 2, 4096, true},
+		{"the root after its end", fuse.FUSE_ROOT_ID, 3, 4096, false},
+		{"the root far after its end", fuse.FUSE_ROOT_ID, 1<<64 - 1, 4096, false},
 	} {
-		if n := list(c.fh, c.off, c.size); n > 0 != c.something {
+		if n := list(c.node, c.off, c.size); n > 0 != c.something {
 			t.Errorf("listing %s: %d bytes", c.name, n)
 		}
 	}

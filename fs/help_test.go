@@ -25,11 +25,7 @@ func TestMain(m *testing.M) {
 	if dir == "" {
 		lab.Main(m)
 	}
-	module, err := recent.NewModule(recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100))
-	if err == nil {
-		_, _, err = Mount(dir, module)
-	}
-	if err != nil {
+	if _, _, err := Mount(dir); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
@@ -96,6 +92,7 @@ type house struct {
 	clock *jiffies.Manual
 	dir   string
 	m     *Mountpoint
+	tree  *tree // of which it is a folder, or nil
 }
 
 func newModule(t testing.TB, p recent.Params, clock jiffies.Clock) *recent.Module {
@@ -107,15 +104,16 @@ func newModule(t testing.TB, p recent.Params, clock jiffies.Clock) *recent.Modul
 	return module
 }
 
-// mount mounts a new registry until the test ends.
+// mount mounts the tables of a new registry until the test ends.
 func mount(t testing.TB, p recent.Params) *house {
 	t.Helper()
 	needRoot(t)
 	h := &house{clock: jiffies.NewManual(4294900000, 100), dir: filepath.Join(scratch(t), "xt_recent")}
-	var err error
-	if h.m, h.reg, err = Mount(h.dir, newModule(t, p, h.clock)); err != nil {
+	m, folder, err := Mount(h.dir)
+	if err != nil {
 		t.Fatal(err)
 	}
+	h.m, h.reg = m, newModule(t, p, h.clock).NewRegistry(folder.Update)
 	t.Cleanup(func() {
 		if err := h.m.Unmount(); err != nil {
 			t.Error(err)

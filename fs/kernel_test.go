@@ -141,9 +141,11 @@ func TestAsTheKernel(t *testing.T) {
 		t.Fatal(err)
 	}
 	h := &house{dir: scratch(t)}
-	if h.m, h.reg, err = Mount(h.dir, newModule(t, recent.DefaultParams(recent.Modern), clock)); err != nil {
+	m, folder, err := Mount(h.dir)
+	if err != nil {
 		t.Fatal(err)
 	}
+	h.m, h.reg = m, newModule(t, recent.DefaultParams(recent.Modern), clock).NewRegistry(folder.Update)
 	t.Cleanup(func() { h.m.Unmount() })
 	h.rule(t, "foo")
 	h.rule(t, "bar")

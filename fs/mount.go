@@ -1,5 +1,5 @@
 // Package fs shows the tables of a recent.Registry as files, one a table, with
-// which programs that know /proc/net/xt_recent can work unchanged.
+// which programs that know /proc/net/xt_recent work unchanged.
 //
 // It follows fs/proc/generic.c, fs/proc/inode.c and fs/seq_file.c of the kernel
 // for what procfs does with a file of xt_recent, and recent_mt_proc_write and
@@ -23,8 +23,6 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
-
-	"recentfs/match/recent"
 )
 
 const (
@@ -44,7 +42,6 @@ const (
 
 // Mountpoint is a mounted file system.
 type Mountpoint struct {
-	fs    *filesystem   // nil where it shows no tables
 	dir   string        // absolute, without symbolic links
 	made  []string      // the directories that were made for it, innermost first
 	hides []string      // the plain files in the directory under it
@@ -52,55 +49,36 @@ type Mountpoint struct {
 	ended chan struct{} // closed when the mount has ended
 }
 
-// Mount shows the tables of a new registry in dir until Unmount, and returns when the
-// mount answers. It needs CAP_SYS_ADMIN. A directory that is not there is
-// made, and removed again when the mount ends. The mount takes the place of what
-// a dead recentfs left mounted; until then that stays, so that no write makes a
-// plain file in the directory under it. An error leaves the directory as it was.
+// Mount mounts a folder on dir until Unmount, and returns when the mount answers.
+// It needs CAP_SYS_ADMIN. A directory that is not there is made, and removed again
+// when the mount ends. The mount takes the place of what a dead recentfs left
+// mounted. Until then that stays, so that no write makes a plain file in the
+// directory under it. An error leaves the directory as it was.
 //
-// When Registry.Check or Destroy returns,
-// every path leads to what is there now: a table that is gone is ENOENT, and
-// one of the same name made since is a new file. A descriptor of a table that
-// is gone gives EIO, as in procfs, but ESTALE to fstat and fchmod, which procfs
-// still answers.
-func Mount(dir string, module *recent.Module) (*Mountpoint, *recent.Registry, error) {
-	fs, reg := newFilesystem(module)
+// When Registry.Check or Destroy returns, every path leads to the tables of that
+// moment: a table that is gone is ENOENT, and one of the same name that was made
+// since is a new file. A descriptor of a table that is gone gives EIO, as in
+// procfs, but ESTALE to fstat and fchmod, which procfs still answers.
+func Mount(dir string) (*Mountpoint, *Folder, error) {
+	fs, folder := newFilesystem()
+	m, err := newMountpoint(dir, fs)
+	return m, folder, err
+}
+
+// MountNamespaces is Mount for several folders: dir holds the directory ns, with
+// the folders that Namespaces.Add adds, and the symbolic link self, which leads
+// each process where self says. self is called by many goroutines, with the ID of
+// the process or thread that follows the link, or 0 where we cannot see that
+// process. Its answer is relative to dir.
+func MountNamespaces(dir string, self func(pid uint32) string) (*Mountpoint, *Namespaces, error) {
+	fs, ns := newNamespaces(self)
 	m, err := newMountpoint(dir, fs)
 	if err != nil {
 		return nil, nil, err
 	}
-	m.fs = fs
-	return m, reg, nil
+	ns.path = filepath.Join(m.dir, nsName)
+	return m, ns, nil
 }
-
-// MountNamespaces is Mount for the tables of several registries: dir holds the
-// directory ns, with a folder for each that Add adds, and the symbolic link
-// self, which leads each process where self says. self is called by many
-// goroutines, with the process or thread id of who follows the link, or 0 where
-// that is not to be seen from here; its answer is relative to dir.
-func MountNamespaces(dir string, self func(pid uint32) string) (*Mountpoint, error) {
-	fs := newNamespaces(self)
-	m, err := newMountpoint(dir, fs)
-	if err != nil {
-		return nil, err
-	}
-	m.fs = fs
-	return m, nil
-}
-
-// Add shows the tables of a new registry in the folder ns/NAME. It fails where
-// there is a folder of that name.
-func (m *Mountpoint) Add(name string, module *recent.Module) (*recent.Registry, error) {
-	reg := m.fs.addDirectory(name, module)
-	if reg == nil {
-		return nil, fmt.Errorf("%s: there is a folder %q already", filepath.Join(m.dir, nsName), name)
-	}
-	return reg, nil
-}
-
-// Remove removes a folder that Add made. Descriptors of its tables go on until
-// the tables are gone.
-func (m *Mountpoint) Remove(name string) { m.fs.removeDirectory(name) }
 
 // Hidden are the names of plain files in the directory under the mount. Writers
 // made them while nothing was mounted there.

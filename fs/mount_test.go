@@ -48,6 +48,10 @@ func TestMountPoints(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(full, "x"), 0o755); err != nil {
 		t.Fatal(err)
 	}
+	fifo := filepath.Join(base, "fifo")
+	if err := errors.Join(os.Mkdir(fifo, 0o755), unix.Mkfifo(fifo+"/x", 0o644)); err != nil {
+		t.Fatal(err)
+	}
 	if err := os.Symlink("nowhere", filepath.Join(base, "dangling")); err != nil {
 		t.Fatal(err)
 	}
@@ -55,12 +59,13 @@ func TestMountPoints(t *testing.T) {
 		{"file", file, "is not a directory: name one"},
 		{"under a file", file + "/x", "not a directory: choose another"},
 		{"not empty", full, `is not empty ("x" is in it): choose an empty directory`},
+		{"a FIFO in it", fifo, `is not empty ("x" is in it): choose an empty directory`},
 		{"dangling link", base + "/dangling", "file exists: choose another"},
 		{"name too long", base + "/" + strings.Repeat("x", 300), "file name too long: choose another"},
 		{"cannot be made", "/proc/recentfs/x", "cannot be made: mkdir /proc/recentfs: no such file or directory: choose another"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			m, _, err := Mount(c.dir, emptyModule(t))
+			m, _, err := Mount(c.dir)
 			if err == nil {
 				m.Unmount()
 				t.Fatal("mounted")
@@ -70,7 +75,7 @@ func TestMountPoints(t *testing.T) {
 			}
 		})
 	}
-	if left, _ := os.ReadDir(base); len(left) != 3 {
+	if left, _ := os.ReadDir(base); len(left) != 4 {
 		t.Errorf("left behind: %v", left)
 	}
 }
@@ -82,7 +87,7 @@ func TestMountMakesItsDirectory(t *testing.T) {
 	if err := os.Symlink(base, link); err != nil {
 		t.Fatal(err)
 	}
-	m, _, err := Mount(link+"/with space/\\040/xt_recent", emptyModule(t))
+	m, _, err := Mount(link + "/with space/\\040/xt_recent")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -103,7 +108,7 @@ func TestMountOverDead(t *testing.T) {
 	for range 3 {
 		kill(mountElsewhere(t, dir))
 	}
-	m, _, err := Mount(dir, emptyModule(t))
+	m, _, err := Mount(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -119,7 +124,7 @@ func TestMountOverLive(t *testing.T) {
 	needRoot(t)
 	dir := scratch(t)
 	mountElsewhere(t, dir)
-	m, _, err := Mount(dir, emptyModule(t))
+	m, _, err := Mount(dir)
 	if err == nil {
 		m.Unmount()
 		t.Fatal("mounted")

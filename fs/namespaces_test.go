@@ -14,11 +14,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// tree is a mount of several folders.
+type tree struct {
+	*Mountpoint
+	*Namespaces
+}
+
 // mountNamespaces mounts folders of tables, none as yet, until the test ends.
-func mountNamespaces(t *testing.T, self func(pid uint32) string) *Mountpoint {
+func mountNamespaces(t *testing.T, self func(pid uint32) string) *tree {
 	t.Helper()
 	needRoot(t)
-	m, err := MountNamespaces(filepath.Join(scratch(t), "xt_recent"), self)
+	m, ns, err := MountNamespaces(filepath.Join(scratch(t), "xt_recent"), self)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -27,21 +33,21 @@ func mountNamespaces(t *testing.T, self func(pid uint32) string) *Mountpoint {
 			t.Error(err)
 		}
 	})
-	return m
+	return &tree{m, ns}
 }
 
 func nowhere(uint32) string { return "unmanaged" }
 
-// newFolder is where a registry will be shown, which is not made yet.
-func newFolder(t *testing.T, m *Mountpoint, name string) *house {
+// unmadeFolder is where a registry will be shown, which is not made yet.
+func unmadeFolder(t *testing.T, m *tree, name string) *house {
 	t.Helper()
-	return &house{m: m, dir: filepath.Join(m.Dir(), Folder(name))}
+	return &house{tree: m, dir: filepath.Join(m.Dir(), FolderPath(name))}
 }
 
 // addFolder shows a new registry that has the table ssh.
-func addFolder(t *testing.T, m *Mountpoint, name string) *house {
+func addFolder(t *testing.T, m *tree, name string) *house {
 	t.Helper()
-	h := newFolder(t, m, name)
+	h := unmadeFolder(t, m, name)
 	h.add(t, name)
 	h.rule(t, "ssh")
 	return h
@@ -50,11 +56,11 @@ func addFolder(t *testing.T, m *Mountpoint, name string) *house {
 // add shows the folder with a new registry.
 func (h *house) add(t *testing.T, name string) {
 	t.Helper()
-	reg, err := h.m.Add(name, emptyModule(t))
+	folder, err := h.tree.Add(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	h.reg = reg
+	h.reg = emptyModule(t).NewRegistry(folder.Update)
 }
 
 func write(t *testing.T, path, text string) {
@@ -105,7 +111,7 @@ func TestNamespaces(t *testing.T) {
 	write(t, green.path("ssh"), "+192.0.2.2")
 	for _, c := range []struct{ name, got, want string }{
 		{"the root", list(t, m.Dir()), "dns Lself"},
-		{"the folders, in procfs's order", list(t, m.Dir()+"/ns"), "dred dblue dgreen"},
+		{"the folders, in the order in which they came", list(t, m.Dir()+"/ns"), "dgreen dred dblue"},
 		{"red's tables", list(t, red.dir), "-ssh -web"},
 		{"green's tables", list(t, green.dir), "-ssh"},
 		{"red's ssh", content(t, red.path("ssh")), "192.0.2.1"},
@@ -136,7 +142,7 @@ func TestAddTaken(t *testing.T) {
 	m := mountNamespaces(t, nowhere)
 	red := addFolder(t, m, "red")
 	write(t, red.path("ssh"), "+192.0.2.1")
-	_, err := m.Add("red", emptyModule(t))
+	_, err := m.Add("red")
 	if err == nil || !strings.Contains(err.Error(), m.Dir()+`/ns: there is a folder "red" already`) {
 		t.Errorf("Add: %v", err)
 	}

@@ -53,7 +53,8 @@ func (r requests) until(t *testing.T, last string, releases int) []string {
 func TestRequests(t *testing.T) {
 	needRoot(t)
 	ops := make(requests, 1000)
-	files, reg := newFilesystem(emptyModule(t))
+	files, folder := newFilesystem()
+	reg := emptyModule(t).NewRegistry(folder.Update)
 	h := &house{reg: reg, dir: scratch(t)}
 	var err error
 	if h.m, err = prepare(h.dir); err != nil {

@@ -92,7 +92,7 @@ func TestMountOverDeadAndFile(t *testing.T) {
 		if err := os.Mkdir(filepath.Join(dir, "x"), 0o755); err == nil {
 			t.Fatal("there is no dead mount")
 		}
-		m, _, err := Mount(dir, emptyModule(t))
+		m, _, err := Mount(dir)
 		if err != nil {
 			t.Fatalf("over %d dead mounts: %v", dead, err)
 		}
@@ -125,7 +125,7 @@ func TestMountHidesFilesOfWriters(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir := scratch(t)
 			write(t, filepath.Join(dir, "ssh"), c.text)
-			m, _, err := Mount(dir, emptyModule(t))
+			m, _, err := Mount(dir)
 			if !c.hidden {
 				if want := `is not empty ("ssh" is in it)`; err == nil || !strings.Contains(err.Error(), want) {
 					t.Errorf("%v, want %q", err, want)
@@ -238,7 +238,7 @@ func TestUnmountDetachesDeadBelow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	files, _ := newFilesystem(emptyModule(t))
+	files, _ := newFilesystem()
 	if err := m.serve(files, options()); err != nil {
 		t.Fatal(err)
 	}

@@ -42,7 +42,8 @@ func initIn() *fuse.InitIn {
 // answering is a loop without a kernel, over a registry with the table foo.
 func answering(t testing.TB) (*loop, *recent.Table) {
 	t.Helper()
-	files, reg := newFilesystem(emptyModule(t))
+	files, folder := newFilesystem()
+	reg := emptyModule(t).NewRegistry(folder.Update)
 	files.Init(&fuse.Server{}) // whose notifications go nowhere
 	foo := table(t, reg, "foo")
 	return newLoop(-1, files, options(), initIn()), foo

@@ -273,7 +273,7 @@ var trials = []struct {
 		}
 	}},
 	{name: "listing", do: func(tr *trial) {
-		tr.sh(0, "ls -aU; ls -l | cut -c1-20; test -e foo; echo $?; test -s foo; echo $?; test -e new; echo $?")
+		tr.sh(0, "ls -a; ls -l | cut -c1-20; test -e foo; echo $?; test -s foo; echo $?; test -e new; echo $?")
 	}},
 	{name: "odd opens", do: func(tr *trial) {
 		tr.open(rdwr | unix.O_DIRECT)

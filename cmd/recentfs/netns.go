@@ -15,7 +15,7 @@ import (
 // startAll begins with the namespaces of --netns that are there, and watches
 // for the others.
 func (s *server) startAll() (err error) {
-	if s.mount, err = fs.MountNamespaces(s.config.mountpoint, s.folderOf); err != nil {
+	if s.mount, s.folders, err = fs.MountNamespaces(s.config.mountpoint, s.folderOf); err != nil {
 		return err
 	}
 	s.mu.Lock()
@@ -95,7 +95,7 @@ func (s *server) update(again bool) {
 			s.refuse(found, err)
 		default:
 			delete(s.refused, found.ID)
-			logrus.Infof("network namespace %s: its tables are in %s", found.Name, filepath.Join(s.mount.Dir(), fs.Folder(found.Name)))
+			logrus.Infof("network namespace %s: its tables are in %s", found.Name, filepath.Join(s.mount.Dir(), fs.FolderPath(found.Name)))
 		}
 	}
 	s.setProcs()
@@ -121,12 +121,13 @@ func (s *server) add(found namespaces.Found) (err error) {
 			ns.Close()
 		}
 	}()
-	reg, err := s.mount.Add(found.Name, s.tables)
+	folder, err := s.folders.Add(found.Name)
 	if err != nil {
 		return err
 	}
+	reg := s.tables.NewRegistry(folder.Update)
 	if err := s.launch(found.ID, s.newInstance(found.Name, ns, reg)); err != nil {
-		s.mount.Remove(found.Name)
+		s.folders.Remove(found.Name)
 		return err
 	}
 	return nil
@@ -140,6 +141,6 @@ func (s *server) remove(id namespaces.ID, i *instance) {
 	if err := i.exit(); err != nil {
 		logrus.Warn(i.explain(err))
 	}
-	s.mount.Remove(i.name)
+	s.folders.Remove(i.name)
 	logrus.Infof("network namespace %s is gone, and its tables with it", i.name)
 }

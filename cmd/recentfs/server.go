@@ -28,6 +28,7 @@ type server struct {
 	clock     jiffies.Clock
 	tables    *recent.Module // what the registries of all namespaces share
 	mount     *fs.Mountpoint
+	folders   *fs.Namespaces // nil without --netns
 	module    *fs.Mountpoint
 	cover     *procnet.Cover // nil without --proc-net
 	control   *control.Server
@@ -135,13 +136,13 @@ func (s *server) startOne() error {
 	if err != nil {
 		return err
 	}
-	var reg *recent.Registry
-	if s.mount, reg, err = fs.Mount(s.config.mountpoint, s.tables); err != nil {
+	var folder *fs.Folder
+	if s.mount, folder, err = fs.Mount(s.config.mountpoint); err != nil {
 		return err
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.launch(own, s.newInstance("", nil, reg))
+	return s.launch(own, s.newInstance("", nil, s.tables.NewRegistry(folder.Update)))
 }
 
 // newInstance is one without rules and queues.

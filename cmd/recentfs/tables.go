@@ -35,7 +35,7 @@ func (f *tablesFlags) register(cmd *cobra.Command) {
 // dir is the directory of the tables.
 func (f *tablesFlags) dir() string {
 	if f.netns != "" {
-		return filepath.Join(f.mountpoint, fs.Folder(f.netns))
+		return filepath.Join(f.mountpoint, fs.FolderPath(f.netns))
 	}
 	if _, err := os.Readlink(filepath.Join(f.mountpoint, fs.SelfName)); err == nil {
 		return filepath.Join(f.mountpoint, fs.SelfName)
@@ -146,7 +146,7 @@ func explain(err error, dir, name string) error {
 		return fmt.Errorf("%s: the recentfs that served it is gone: start one with 'recentfs run'", dir)
 	case errors.Is(err, os.ErrNotExist) && filepath.Base(dir) == fs.SelfName && !isThere(dir):
 		return fmt.Errorf("%s: this network namespace has no tables: name one that has by --netns, or serve it by 'recentfs run --netns'", dir)
-	case errors.Is(err, os.ErrNotExist) && strings.HasSuffix(dir, "/"+fs.Folder(filepath.Base(dir))) && !isThere(dir):
+	case errors.Is(err, os.ErrNotExist) && strings.HasSuffix(dir, "/"+fs.FolderPath(filepath.Base(dir))) && !isThere(dir):
 		return fmt.Errorf("%s: network namespace %s is not served there: see 'ls %s'", dir, filepath.Base(dir), filepath.Dir(dir))
 	case errors.Is(err, os.ErrNotExist):
 		if files, dirErr := os.ReadDir(dir); dirErr == nil {

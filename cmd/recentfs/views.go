@@ -22,13 +22,13 @@ func (s *server) tablesOf(pid uint32) string {
 	case s.selection == nil:
 		return s.mount.Dir()
 	}
-	return filepath.Join(s.mount.Dir(), fs.Folder(name))
+	return filepath.Join(s.mount.Dir(), fs.FolderPath(name))
 }
 
 // folderOf is tablesOf relative to the mount.
 func (s *server) folderOf(pid uint32) string {
 	if name, ok := s.nameOf(pid); ok {
-		return fs.Folder(name)
+		return fs.FolderPath(name)
 	}
 	return unmanaged
 }

@@ -117,10 +117,11 @@ func serveTables(args []string) error {
 	if err != nil {
 		return err
 	}
-	m, reg, err := fs.Mount(args[0], module)
+	m, folder, err := fs.Mount(args[0])
 	if err != nil {
 		return err
 	}
+	reg := module.NewRegistry(folder.Update)
 	for _, size := range args[1:] {
 		entries, err := strconv.Atoi(size)
 		if err != nil {

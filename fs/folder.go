@@ -1,0 +1,108 @@
+package fs
+
+import (
+	"iter"
+	"slices"
+	"sort"
+
+	"github.com/hanwen/go-fuse/v2/fuse"
+	"golang.org/x/sys/unix"
+
+	"recentfs/match/recent"
+)
+
+// Folder is a directory with the tables of one registry. It learns of them by
+// Update and never asks the registry.
+type Folder struct {
+	dirNode
+	fs     *filesystem
+	name   string
+	tables []*recent.Table          // guarded by filesystem.mu: by ID
+	named  map[string]*recent.Table // guarded by filesystem.mu
+}
+
+func newFolder(fs *filesystem, number uint64, name string) *Folder {
+	return &Folder{dirNode: newDirNode(number), fs: fs, name: name, named: make(map[string]*recent.Table)}
+}
+
+// FolderPath is the path, below the mount, of the folder that Namespaces.Add
+// makes.
+func FolderPath(name string) string { return nsName + "/" + name }
+
+// Update shows a table that came, or no longer shows one that is gone. It is for
+// recent.Module.NewRegistry. A folder is for one registry.
+//
+// When a table came the kernel is told nothing, since it does not remember names
+// that were not there. When a table is gone, the kernel is told to distrust the
+// attributes that it keeps. Whatever it then asks about the node gets ESTALE,
+// upon which it looks the name up again (LOOKUP_REVAL, as in path_openat and
+// vfs_statx).
+//
+// Dropping the name from the kernel's cache would look simpler
+// (FUSE_NOTIFY_INVAL_ENTRY), but it takes the directory's lock. A program that
+// lists the directory into memory that does not answer holds that lock as long
+// as it likes, and we would wait for it beyond the reach of any signal.
+func (f *Folder) Update(e recent.Event) {
+	if e.Gone {
+		f.drop(e.Table)
+		f.fs.distrust(f.fileID(e.Table))
+		return
+	}
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if t := e.Table; !t.Gone() { // or the event that it is gone came first
+		f.tables = slices.Insert(f.tables, f.above(t.ID()), t)
+		f.named[t.Name()] = t
+	}
+}
+
+func (f *Folder) drop(t *recent.Table) {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if i := f.above(t.ID() - 1); i < len(f.tables) && f.tables[i] == t {
+		f.tables = slices.Delete(f.tables, i, i+1)
+	}
+	if f.named[t.Name()] == t {
+		delete(f.named, t.Name())
+	}
+}
+
+// above is the index of the first table with an ID above that one.
+// filesystem.mu is held.
+func (f *Folder) above(id uint64) int {
+	return sort.Search(len(f.tables), func(i int) bool { return f.tables[i].ID() > id })
+}
+
+// fileID is the ID of the node of a table's file.
+func (f *Folder) fileID(t *recent.Table) uint64 { return f.id() + t.ID() }
+
+// file is the table of a node in the folder, or nil where it is gone.
+// filesystem.mu is held.
+func (f *Folder) file(node uint64) *recent.Table {
+	if i := f.above(node - f.id() - 1); i < len(f.tables) && f.fileID(f.tables[i]) == node {
+		return f.tables[i]
+	}
+	return nil
+}
+
+func (f *Folder) lookup(name string, out *fuse.EntryOut) bool {
+	t := f.named[name]
+	if t == nil {
+		return false
+	}
+	out.NodeId = f.fileID(t)
+	fileAttr(&out.Attr, out.NodeId, t)
+	return true
+}
+
+// list has the tables by ID. A table's position is its ID plus 2.
+func (f *Folder) list(after uint64) iter.Seq2[uint64, fuse.DirEntry] {
+	const base = firstPosition - 1 // IDs begin with 1
+	return func(yield func(uint64, fuse.DirEntry) bool) {
+		for _, t := range f.tables[f.above(max(after, base)-base):] {
+			if !yield(t.ID()+base, fuse.DirEntry{Ino: f.fileID(t), Mode: unix.S_IFREG, Name: t.Name()}) {
+				return
+			}
+		}
+	}
+}
