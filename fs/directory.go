@@ -154,7 +154,7 @@ func (n *Namespaces) Add(name string) (*Folder, error) {
 // When it asks, we answer ESTALE, and it looks the name up again, see Update.
 func (n *Namespaces) Remove(name string) {
 	if f := n.remove(name); f != nil {
-		n.fs.distrust(f.id())
+		n.fs.conn.Distrust(f.id())
 	}
 }
 

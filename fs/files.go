@@ -21,7 +21,13 @@ func (fs *filesystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 	}
 	out.OpenFlags = openFlags
 	if reads(in.Flags) {
-		fs.refuseSplice(in.NodeId)
+		// sendfile(2) and splice(2) must fail, as they do in procfs, so that
+		// busybox's cat, Python's shutil.copyfile and others go on by read(2).
+		// Since Linux 6.5 both go through the page cache (filemap_splice_read),
+		// up to the size that the kernel believes the file to have, and of a file
+		// of size 0 they find the end without asking. Of a larger one they ask
+		// for the first page, which Read refuses.
+		fs.conn.RaiseSize(in.NodeId)
 	}
 	return fuse.OK
 }
@@ -35,7 +41,7 @@ func (fs *filesystem) newHandle(node uint64, reads bool) (fh uint64, ok bool) {
 		return 0, false
 	}
 	if reads {
-		fs.readers[node]++
+		fs.addReader(node)
 	}
 	fs.lastHandle++
 	fs.handles[fs.lastHandle] = &handle{table: t}
@@ -50,33 +56,26 @@ func (fs *filesystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	if !reads(in.Flags) {
 		return
 	}
-	if fs.readers[in.NodeId]--; fs.readers[in.NodeId] == 0 {
-		delete(fs.readers, in.NodeId)
+	if r := fs.readers[in.NodeId]; r != nil {
+		if r.open--; r.open == 0 {
+			delete(fs.readers, in.NodeId)
+		}
 	}
+}
+
+// addReader counts an open file that is for reading. fs.mu is held.
+func (fs *filesystem) addReader(node uint64) {
+	r := fs.readers[node]
+	if r == nil {
+		r = new(readers)
+		fs.readers[node] = r
+	}
+	r.open++
+	r.stats = 0
 }
 
 // reads tells whether a file was opened for reading.
 func reads(flags uint32) bool { return flags&unix.O_ACCMODE != unix.O_WRONLY }
-
-// refuseSplice makes sendfile(2) and splice(2) fail on a file that somebody is
-// about to read, as they do in procfs, so that busybox's cat, Python's
-// shutil.copyfile and others go on by read(2).
-//
-// Since Linux 6.5 both go through the page cache (filemap_splice_read), up to
-// the size that the kernel believes the file to have; of a file of size 0 they
-// find the end without asking. A byte stored somewhere behind makes the kernel
-// believe in a size up to there, and distrust it (fuse_notify_store): whoever
-// asks for the size is told ours, 0. The first page it then has to ask for, and
-// Read refuses it.
-func (fs *filesystem) refuseSplice(node uint64) {
-	// Further behind each time, as the kernel takes no note of less. An error
-	// says that it does not know the node, or is too old to know the message:
-	// then there is nothing to refuse.
-	fs.server.InodeNotifyStoreCache(node, fs.behind.Add(1), []byte{0})
-}
-
-// behindWrites is a position that no write moves the end of a file to.
-const behindWrites = 4096
 
 // handle is the open file with that number, or nil.
 func (fs *filesystem) handle(fh uint64) *handle {
@@ -86,7 +85,7 @@ func (fs *filesystem) handle(fh uint64) *handle {
 }
 
 // Read follows proc_reg_read. A read without an owner is not a program's but
-// the page cache's: procfs has none, see refuseSplice.
+// the page cache's: procfs has none, see Open.
 func (fs *filesystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	if in.ReadFlags&fuse.READ_LOCKOWNER == 0 {
 		return nil, fuse.EINVAL

@@ -2,12 +2,12 @@ package fs
 
 import (
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"recentfs/fs/device"
 	"recentfs/match/recent"
 )
 
@@ -24,14 +24,13 @@ import (
 type filesystem struct {
 	fuse.RawFileSystem // answers ENOSYS to what is not answered here
 
-	root   directory
-	server *fuse.Server // set before the first request
-	behind atomic.Int64 // for refuseSplice
+	root directory
+	conn *device.Conn // set before the first request; nil where there is no kernel
 
 	mu         sync.Mutex
 	dirs       map[uint64]directory // guarded by mu: by number
 	handles    map[uint64]*handle   // guarded by mu: the open files
-	readers    map[uint64]int       // guarded by mu: by node, how many of them are for reading
+	readers    map[uint64]*readers  // guarded by mu: by node, of the open files that are for reading
 	lastHandle uint64               // guarded by mu
 }
 
@@ -73,20 +72,10 @@ func newTree() *filesystem {
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		dirs:          make(map[uint64]directory),
 		handles:       make(map[uint64]*handle),
-		readers:       make(map[uint64]int),
+		readers:       make(map[uint64]*readers),
 	}
-	fs.behind.Store(behindWrites)
 	return fs
 }
-
-// Init is called when the kernel has agreed on the protocol, before the first
-// request.
-func (fs *filesystem) Init(server *fuse.Server) { fs.server = server }
-
-// distrust tells the kernel that what it knows of a node may be wrong. An error
-// says that it does not know the node or that there is no mount any more: then
-// there is nothing to distrust.
-func (fs *filesystem) distrust(node uint64) { fs.server.InodeNotify(node, -1, 0) }
 
 // directoryAt is the directory of a node. fs.mu is held.
 func (fs *filesystem) directoryAt(node uint64) (directory, fuse.Status) {
@@ -152,11 +141,9 @@ func (fs *filesystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 	if !status.Ok() {
 		return status
 	}
-	// While this request is under way, so that the kernel answers by it but
-	// does not remember its size (fuse_change_attributes). With a handle it
-	// asks for SEEK_END, which is to take the size from here.
-	if t != nil && fs.isRead(in.NodeId) && in.Flags()&fuse.FUSE_GETATTR_FH == 0 {
-		fs.refuseSplice(in.NodeId)
+	// A GETATTR with a handle is for SEEK_END, which must take the size from us.
+	if t != nil && in.Flags()&fuse.FUSE_GETATTR_FH == 0 {
+		fs.keepSize(in.NodeId)
 	}
 	out.SetTimeout(valid)
 	return fuse.OK
@@ -183,11 +170,35 @@ func (fs *filesystem) getAttr(node uint64, out *fuse.Attr) (*recent.Table, fuse.
 	return t, fuse.OK
 }
 
-// isRead tells whether somebody has the file open for reading.
-func (fs *filesystem) isRead(node uint64) bool {
+// readers are a node's open files that are for reading.
+type readers struct {
+	open  int
+	stats int // how often the size was raised for stat(2) since the last one opened
+}
+
+// maxStats bounds the pages that stat(2) leaves in the kernel's page cache. The
+// next open drops them (fuse_open).
+const maxStats = 64
+
+// keepSize lets the kernel go on believing in the size that Open raised, while
+// somebody reads. It answers stat(2) by what GetAttr says, but remembers nothing
+// of that where it learns of another size meanwhile (fuse_change_attributes).
+func (fs *filesystem) keepSize(node uint64) {
 	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	return fs.readers[node] > 0
+	r := fs.readers[node]
+	raise := false
+	if r != nil {
+		r.stats++
+		raise = r.stats <= maxStats
+	}
+	fs.mu.Unlock()
+	switch {
+	case raise:
+		fs.conn.RaiseSize(node)
+	case r != nil:
+		// No page, but the next open has to ask for the mode again.
+		fs.conn.Distrust(node)
+	}
 }
 
 // SetAttr follows proc_notify_change: mode and owner stay, a size or a time is

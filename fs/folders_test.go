@@ -133,10 +133,10 @@ func TestFolderComesAndGoes(t *testing.T) {
 		h.reg.Destroy(rule)
 		m.Remove("red")
 	}
-	m.fs.mu.Lock()
-	defer m.fs.mu.Unlock()
-	if len(m.fs.dirs) != 2 || len(m.named) != 0 || len(m.folders) != 0 || len(m.fs.handles) != 0 {
-		t.Errorf("left behind: %d directories, %d names, %d folders, %d open files", len(m.fs.dirs)-2, len(m.named), len(m.folders), len(m.fs.handles))
+	m.Namespaces.fs.mu.Lock()
+	defer m.Namespaces.fs.mu.Unlock()
+	if len(m.Namespaces.fs.dirs) != 2 || len(m.named) != 0 || len(m.folders) != 0 || len(m.Namespaces.fs.handles) != 0 {
+		t.Errorf("left behind: %d directories, %d names, %d folders, %d open files", len(m.Namespaces.fs.dirs)-2, len(m.named), len(m.folders), len(m.Namespaces.fs.handles))
 	}
 }
 

@@ -9,6 +9,8 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"recentfs/fs/device"
 )
 
 func TestTableComesAndGoes(t *testing.T) {
@@ -144,7 +146,6 @@ func TestLateAnswer(t *testing.T) {
 		t.Run(op, func(t *testing.T) {
 			files, folder := newFilesystem()
 			reg := emptyModule(t).NewRegistry(folder.Update)
-			files.Init(&fuse.Server{}) // a table may come before it is mounted
 			h := &house{reg: reg, dir: scratch(t)}
 			var err error
 			if h.m, err = prepare(h.dir); err != nil {
@@ -152,10 +153,12 @@ func TestLateAnswer(t *testing.T) {
 			}
 			rule := h.rule(t, "foo")
 			l := &late{filesystem: files, op: op, destroy: func() { reg.Destroy(rule) }}
-			if err := h.m.serve(l, options()); err != nil {
+			h.m.fs = files
+			if err := h.m.serve(l, device.Options()); err != nil {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { h.m.Unmount() })
+			warm(t, h.dir)
 			foo := h.path("foo")
 			if op == "setattr" {
 				unix.Chmod(foo, 0o600)

@@ -9,6 +9,7 @@ import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
+	"recentfs/fs/device"
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
 )
@@ -34,7 +35,7 @@ func TestReadGivesLittle(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	buf := make([]byte, maxRead)
+	buf := make([]byte, device.MaxRead)
 	for pos := int64(0); ; {
 		n, err := h.read(buf, pos)
 		if err != nil {

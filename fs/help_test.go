@@ -11,26 +11,49 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"recentfs/fs/device"
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
 	"recentfs/tests/lab"
 )
 
-// mountEnv makes the test binary mount an empty registry on the directory that
-// it names, say so, and wait to be killed.
+// mountEnv makes the test binary mount a registry with the table foo on the
+// directory that it names, or the module where the name ends in ".module", say
+// so, and wait to be killed.
 const mountEnv = "RECENTFS_TEST_MOUNT"
 
+// goFuseLoopEnv makes the test binary serve its mounts by go-fuse's own loop.
+const goFuseLoopEnv = "RECENTFS_TEST_GO_FUSE_LOOP"
+
 func TestMain(m *testing.M) {
+	device.GoFuseLoop = os.Getenv(goFuseLoopEnv) != ""
 	dir := os.Getenv(mountEnv)
 	if dir == "" {
 		lab.Main(m)
 	}
-	if _, _, err := Mount(dir); err != nil {
+	if err := mountUntilKilled(dir); err != nil {
 		fmt.Println(err)
 		os.Exit(1)
 	}
 	fmt.Println("ready")
 	select {}
+}
+
+func mountUntilKilled(dir string) error {
+	module, err := recent.NewModule(recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100))
+	if err != nil {
+		return err
+	}
+	if strings.HasSuffix(dir, ".module") {
+		_, err = MountModule(dir, Module{Params: module.Params, Self: func(uint32) string { return "/" }})
+		return err
+	}
+	_, folder, err := Mount(dir)
+	if err == nil {
+		reg := module.NewRegistry(folder.Update)
+		_, err = reg.CheckAll([]recent.Info{{CheckSet: recent.Set, Name: "foo", Mask: recent.AllOnes}})
+	}
+	return err
 }
 
 // mountElsewhere mounts dir in another process.
@@ -104,6 +127,22 @@ func newModule(t testing.TB, p recent.Params, clock jiffies.Clock) *recent.Modul
 	return module
 }
 
+// warm asks whether the file system has a POLL, which it has not, and the kernel
+// never asks again. Go asks that of each file that it opens, on a thread that it
+// believes to be busy: where every processor does, nobody would answer. It is for
+// tests, which have a mount of their own process.
+func warm(t testing.TB, dir string) {
+	t.Helper()
+	fd, err := unix.Open(filepath.Join(dir, ".go-fuse-epoll-hack"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // mount mounts the tables of a new registry until the test ends.
 func mount(t testing.TB, p recent.Params) *house {
 	t.Helper()
@@ -119,6 +158,7 @@ func mount(t testing.TB, p recent.Params) *house {
 			t.Error(err)
 		}
 	})
+	warm(t, h.dir)
 	return h
 }
 

@@ -182,8 +182,7 @@ func TestListingWhileTablesComeAndGo(t *testing.T) {
 // TestEventsOutOfOrder delivers the events of tables in another order than they
 // happened.
 func TestEventsOutOfOrder(t *testing.T) {
-	fs, folder := newFilesystem()
-	fs.Init(&fuse.Server{}) // whose notifications go nowhere
+	_, folder := newFilesystem()
 	var events []recent.Event
 	reg := emptyModule(t).NewRegistry(func(e recent.Event) { events = append(events, e) })
 	check := func(name string) *recent.Rule {

@@ -61,7 +61,7 @@ func MountModule(dir string, module Module) (*Mountpoint, error) {
 	return newMountpoint(dir, gofuse.NewNodeFS(&moduleRoot{module: &module}, &gofuse.Options{
 		EntryTimeout: &hour,
 		AttrTimeout:  &hour,
-	}))
+	}), nil)
 }
 
 type moduleRoot struct {

@@ -60,6 +60,7 @@ func mountModule(t *testing.T, p recent.Params) *module {
 			t.Error(err)
 		}
 	})
+	warm(t, m.dir)
 	return m
 }
 

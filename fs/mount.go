@@ -14,39 +14,31 @@ package fs
 import (
 	"errors"
 	"fmt"
-	"io"
-	"log"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"recentfs/fs/device"
 )
 
 const (
 	fsName = "recentfs"
 	fsType = "fuse." + fsName
-	device = "/dev/fuse"
-	// maxRead is the largest request, in bytes. The kernel splits a longer
-	// read; of a write only the first 47 bytes matter.
-	maxRead = 128 << 10
-	// pollName is a file that go-fuse answers for by itself, and pollNode its
-	// node.
-	pollName = ".go-fuse-epoll-hack"
-	pollNode = ^uint64(0)
 	// copiesWait is how long a mount may take to end once it is unmounted.
 	copiesWait = 300 * time.Millisecond
 )
 
 // Mountpoint is a mounted file system.
 type Mountpoint struct {
-	dir   string        // absolute, without symbolic links
-	made  []string      // the directories that were made for it, innermost first
-	hides []string      // the plain files in the directory under it
-	dev   uint64        // the mounted file system's st_dev
-	ended chan struct{} // closed when the mount has ended
+	fs    *filesystem // nil where it shows no tables
+	dir   string      // absolute, without symbolic links
+	made  []string    // the directories that were made for it, innermost first
+	hides []string    // the plain files in the directory under it
+	dev   uint64      // the mounted file system's st_dev
+	conn  *device.Conn
 }
 
 // Mount mounts a folder on dir until Unmount, and returns when the mount answers.
@@ -61,7 +53,7 @@ type Mountpoint struct {
 // procfs, but ESTALE to fstat and fchmod, which procfs still answers.
 func Mount(dir string) (*Mountpoint, *Folder, error) {
 	fs, folder := newFilesystem()
-	m, err := newMountpoint(dir, fs)
+	m, err := newMountpoint(dir, fs, fs)
 	return m, folder, err
 }
 
@@ -72,7 +64,7 @@ func Mount(dir string) (*Mountpoint, *Folder, error) {
 // process. Its answer is relative to dir.
 func MountNamespaces(dir string, self func(pid uint32) string) (*Mountpoint, *Namespaces, error) {
 	fs, ns := newNamespaces(self)
-	m, err := newMountpoint(dir, fs)
+	m, err := newMountpoint(dir, fs, fs)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -87,13 +79,15 @@ func (m *Mountpoint) Hidden() []string { return m.hides }
 // Dir is the path of the mount, absolute and without symbolic links.
 func (m *Mountpoint) Dir() string { return m.dir }
 
-// newMountpoint mounts a file system that answers.
-func newMountpoint(dir string, fs fuse.RawFileSystem) (*Mountpoint, error) {
+// newMountpoint mounts a file system that answers. tables is the file system of
+// tables that fs is, or nil.
+func newMountpoint(dir string, fs fuse.RawFileSystem, tables *filesystem) (*Mountpoint, error) {
 	m, err := prepare(dir)
 	if err != nil {
 		return nil, err
 	}
-	if err := m.serve(fs, options()); err != nil {
+	m.fs = tables
+	if err := m.serve(fs, device.Options()); err != nil {
 		m.removeMade()
 		return nil, err
 	}
@@ -103,74 +97,29 @@ func newMountpoint(dir string, fs fuse.RawFileSystem) (*Mountpoint, error) {
 	return m, nil
 }
 
-// serve mounts a file system and starts to answer for it. go-fuse would mount
-// too, but leaves its descriptor of the device to every child process.
+// serve mounts a file system and starts to answer for it.
 func (m *Mountpoint) serve(fs fuse.RawFileSystem, opts *fuse.MountOptions) error {
-	fd, err := unix.Open(device, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	conn, err := device.Open()
 	if err != nil {
-		return deviceError(err)
+		return err
 	}
-	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=%d,group_id=%d,max_read=%d,allow_other,default_permissions",
-		fd, unix.S_IFDIR, os.Geteuid(), os.Getegid(), maxRead)
-	if err := unix.Mount(fsName, m.dir, fsType, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, data); err != nil {
-		unix.Close(fd)
+	if m.fs != nil {
+		m.fs.conn = conn
+	}
+	if err := unix.Mount(fsName, m.dir, fsType, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, conn.MountData()); err != nil {
+		conn.Close()
 		return m.mountError(err)
 	}
-	server, err := fuse.NewServer(fs, fmt.Sprintf("/dev/fd/%d", fd), opts)
+	mounts, err := mountsOn(m.dir)
+	if err == nil {
+		err = conn.Serve(fs, opts)
+	}
 	if err != nil {
 		unix.Unmount(m.dir, unix.MNT_DETACH)
-		return fmt.Errorf("mount point %s: starting FUSE: %w", m.dir, err)
+		return fmt.Errorf("mount point %s: %w", m.dir, err)
 	}
-	loop := newLoop(fd, fs, opts, server.KernelSettings())
-	go func() {
-		defer close(m.ended)
-		loop.run()
-		server.Serve() // finds the mount ended, and closes what NewServer opened
-	}()
-	if err := m.prime(); err != nil {
-		unix.Unmount(m.dir, unix.MNT_DETACH)
-		<-m.ended
-		return fmt.Errorf("mount point %s does not answer: %w", m.dir, err)
-	}
+	m.dev, m.conn = unix.Mkdev(uint32(mounts[0].Major), uint32(mounts[0].Minor)), conn
 	return nil
-}
-
-func options() *fuse.MountOptions {
-	return &fuse.MountOptions{
-		MaxWrite:           maxRead,
-		DisableXAttrs:      true,
-		DisableReadDirPlus: true, // its answers would expire as Lookup's do
-		DisableSplice:      true,
-		ExtraCapabilities:  fuse.CAP_ATOMIC_O_TRUNC,
-		// What go-fuse logs is about answers that nobody waits for any more.
-		Logger:       log.New(io.Discard, "", 0),
-		PanicHandler: reportPanic,
-	}
-}
-
-// prime asks for what the kernel then need not ask any more: that there is no
-// POLL, without which a poll from this very process could starve the server,
-// that there are no extended attributes, and what the root is.
-func (m *Mountpoint) prime() error {
-	fd, err := unix.Open(filepath.Join(m.dir, pollName), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return err
-	}
-	unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0)
-	unix.Close(fd)
-	unix.Lgetxattr(m.dir, "security.capability", nil)
-	var st unix.Stat_t
-	if err := unix.Stat(m.dir, &st); err != nil {
-		return err
-	}
-	m.dev = uint64(st.Dev)
-	return nil
-}
-
-// reportPanic makes a panic of a request that request's error.
-func reportPanic(v any) fuse.Status {
-	log.Printf("fs: a request failed, please report this: %v\n%s", v, debug.Stack())
-	return fuse.EIO
 }
 
 // Unmount ends the mount. Where it is in use, it is detached from its
@@ -187,7 +136,7 @@ func (m *Mountpoint) Unmount() error {
 
 func (m *Mountpoint) unmount() error {
 	select {
-	case <-m.ended:
+	case <-m.conn.Ended():
 		return nil
 	default:
 	}
@@ -205,7 +154,7 @@ func (m *Mountpoint) unmount() error {
 	switch {
 	case err == nil:
 		select {
-		case <-m.ended:
+		case <-m.conn.Ended():
 		case <-time.After(copiesWait):
 			err = fmt.Errorf("mount point %s has copies in other mount namespaces, as containers and 'recentfs exec' make them: they end with this process: %w", m.dir, unix.EBUSY)
 		}
@@ -221,7 +170,7 @@ func (m *Mountpoint) unmount() error {
 }
 
 // Wait returns when the mount has ended, by Unmount or by anyone's umount.
-func (m *Mountpoint) Wait() { <-m.ended }
+func (m *Mountpoint) Wait() { <-m.conn.Ended() }
 
 // removeMade removes the directories that prepare made, unless something else
 // is in them by now.
@@ -231,18 +180,6 @@ func (m *Mountpoint) removeMade() {
 			return
 		}
 	}
-}
-
-// deviceError says what to do about a device that cannot be opened.
-func deviceError(err error) error {
-	next := "try again"
-	switch {
-	case errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENODEV), errors.Is(err, unix.ENXIO):
-		next = "load the kernel's module (modprobe fuse), or give the container the device (--device " + device + ")"
-	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		next = "run as root, and in a container with the device allowed (--device " + device + ")"
-	}
-	return fmt.Errorf("open %s: %w: %s", device, err, next)
 }
 
 // mountError says what to do about a mount(2) that failed.

@@ -204,8 +204,6 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		err  error
 		want string
 	}{
-		{deviceError(unix.ENOENT), "open /dev/fuse: no such file or directory: load the kernel's module (modprobe fuse)"},
-		{deviceError(unix.EPERM), "open /dev/fuse: operation not permitted: run as root"},
 		{m.mountError(unix.EPERM), "mount point /x: mount: operation not permitted: run as root (CAP_SYS_ADMIN)"},
 		{m.mountError(unix.ENODEV), "mount point /x: mount: no such device: this kernel has no FUSE"},
 	} {

@@ -14,7 +14,7 @@ import (
 // prepare finds or makes an empty directory to mount on. An error leaves
 // nothing behind.
 func prepare(dir string) (*Mountpoint, error) {
-	m := &Mountpoint{ended: make(chan struct{})}
+	m := &Mountpoint{}
 	if err := m.find(dir); err != nil {
 		m.removeMade()
 		return nil, err

@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"recentfs/fs/device"
 )
 
 // under is a directory as it is without the mounts on it.
@@ -224,7 +226,7 @@ func TestDeadMountStaysBelow(t *testing.T) {
 		t.Errorf("%d mounts on the directory, want the new one and the dead one", n)
 	}
 	enter := []string{"--target", fmt.Sprint(cmd.Process.Pid), "--user", "--mount", "ls", dir}
-	if out, err := exec.Command("nsenter", enter...).CombinedOutput(); err != nil || len(out) != 0 {
+	if out, err := exec.Command("nsenter", enter...).CombinedOutput(); err != nil || string(out) != "foo\n" {
 		t.Errorf("ls: %q, %v", out, err)
 	}
 }
@@ -239,7 +241,8 @@ func TestUnmountDetachesDeadBelow(t *testing.T) {
 		t.Fatal(err)
 	}
 	files, _ := newFilesystem()
-	if err := m.serve(files, options()); err != nil {
+	m.fs = files
+	if err := m.serve(files, device.Options()); err != nil {
 		t.Fatal(err)
 	}
 	if n := mounts(t, dir); n != 2 {

@@ -21,7 +21,8 @@ var mayImport = map[string][]string{
 	"recentfs/capture":         {},
 	"recentfs/capture/nfqueue": {"recentfs/capture"},
 	"recentfs/capture/pcap":    {"recentfs/capture"},
-	"recentfs/fs":              {"recentfs/match/recent", "recentfs/match/jiffies"},
+	"recentfs/fs":              {"recentfs/match/recent", "recentfs/fs/device"},
+	"recentfs/fs/device":       {},
 	"recentfs/fs/procnet":      {},
 	"recentfs/namespaces":      {},
 

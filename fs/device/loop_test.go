@@ -1,4 +1,4 @@
-package fs
+package device
 
 import (
 	"encoding/binary"
@@ -12,8 +12,6 @@ import (
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
-
-	"recentfs/match/recent"
 )
 
 // asked is a request as the kernel sends it: the header, a structure whose own
@@ -39,54 +37,59 @@ func initIn() *fuse.InitIn {
 	return in
 }
 
-// answering is a loop without a kernel, over a registry with the table foo.
-func answering(t testing.TB) (*loop, *recent.Table) {
-	t.Helper()
-	files, folder := newFilesystem()
-	reg := emptyModule(t).NewRegistry(folder.Update)
-	files.Init(&fuse.Server{}) // whose notifications go nowhere
-	foo := table(t, reg, "foo")
-	return newLoop(-1, files, options(), initIn()), foo
+// file is a file system with one file, node 2, that can be written, and takes
+// what begins with a sign.
+type file struct{ fuse.RawFileSystem }
+
+func (file) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if in.NodeId != 2 {
+		return fuse.Status(unix.ESTALE)
+	}
+	out.Fh, out.OpenFlags = 1, fuse.FOPEN_DIRECT_IO
+	return fuse.OK
 }
+
+func (file) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	switch {
+	case in.Fh != 1:
+		return 0, fuse.EBADF
+	case len(data) == 0 || data[0] != '+':
+		return 0, fuse.EINVAL
+	}
+	return uint32(len(data)), fuse.OK
+}
+
+// answering is a loop over a file system, without a kernel.
+func answering(fs fuse.RawFileSystem) *loop { return newLoop(-1, fs, Options(), initIn()) }
 
 // ask answers a request and returns its result.
-func (l *loop) ask(t testing.TB, m *message, in []byte) []byte {
+func (l *loop) ask(t testing.TB, in, out []byte) []byte {
 	t.Helper()
-	n := l.answer(m.in[:copy(m.in, in)], m.out)
-	if n < headerOut || int(binary.NativeEndian.Uint32(m.out)) != n || binary.NativeEndian.Uint64(m.out[8:]) != 7 {
-		t.Fatalf("answer of %d bytes: % x", n, m.out[:max(n, headerOut)])
+	n := l.answer(in, out)
+	if n < headerOut || int(binary.NativeEndian.Uint32(out)) != n || binary.NativeEndian.Uint64(out[8:]) != 7 {
+		t.Fatalf("answer of %d bytes: % x", n, out[:max(n, headerOut)])
 	}
-	if status := int32(binary.NativeEndian.Uint32(m.out[4:])); status != 0 {
+	if status := int32(binary.NativeEndian.Uint32(out[4:])); status != 0 {
 		t.Fatalf("status %v", unix.Errno(-status))
 	}
-	return m.out[headerOut:n]
+	return out[headerOut:n]
 }
 
-func TestEchoAllocates(t *testing.T) {
-	l, foo := answering(t)
-	m := l.messages.Get().(*message)
-	l.ask(t, m, asked(opLookup, fuse.FUSE_ROOT_ID, fuse.InHeader{}, "foo\x00"))
-	open := asked(opOpen, 1+foo.ID(), fuse.OpenIn{Flags: unix.O_WRONLY | unix.O_TRUNC}, "")
-	fh := binary.NativeEndian.Uint64(l.ask(t, m, open))
-	write := asked(opWrite, 1+foo.ID(), fuse.WriteIn{Fh: fh, Size: 9}, "+1.2.3.4\n")
-	if n := testing.AllocsPerRun(100, func() { l.ask(t, m, write) }); n != 0 {
-		t.Errorf("a write allocates %v times", n)
-	}
-	if foo.Len() != 1 {
-		t.Errorf("%d addresses, want 1", foo.Len())
-	}
-	// The one allocation is the handle.
+func TestAnswerFastAllocates(t *testing.T) {
+	l, out := answering(file{fuse.NewDefaultRawFileSystem()}), *newAnswer(smallAnswer)
+	open := asked(opOpen, 2, fuse.OpenIn{Flags: unix.O_WRONLY | unix.O_TRUNC}, "")
+	write := asked(opWrite, 2, fuse.WriteIn{Fh: 1, Size: 9}, "+1.2.3.4\n")
 	n := testing.AllocsPerRun(100, func() {
-		fh := binary.NativeEndian.Uint64(l.ask(t, m, open))
-		(*fuse.ReleaseIn)(unsafe.Pointer(&release[0])).Fh = fh
-		l.ask(t, m, release)
+		l.ask(t, open, out)
+		l.ask(t, write, out)
+		l.ask(t, release, out)
 	})
-	if n > 1 {
-		t.Errorf("an open and a release allocate %v times", n)
+	if n != 0 {
+		t.Errorf("an open, a write and a release allocate %v times", n)
 	}
 }
 
-func TestEchoIsAsGoFuse(t *testing.T) {
+func TestAnswerFastIsAsGoFuse(t *testing.T) {
 	for _, c := range []struct {
 		name string
 		in   []byte
@@ -98,25 +101,36 @@ func TestEchoIsAsGoFuse(t *testing.T) {
 		{"write to a handle that is not there", asked(opWrite, 2, fuse.WriteIn{Fh: 9, Size: 1}, "/")},
 		{"release", release},
 		{"short", asked(opWrite, 2, fuse.InHeader{}, "")},
-		{"poll file", asked(opOpen, pollNode, fuse.OpenIn{}, "")},
+		{"go-fuse's own file", asked(opOpen, goFuseNode, fuse.OpenIn{}, "")},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var got [2]string
 			for i := range got {
-				l, foo := answering(t)
-				if 1+foo.ID() != 2 {
-					t.Fatal("foo is another node")
-				}
+				l, out := answering(file{fuse.NewDefaultRawFileSystem()}), *newAnswer(smallAnswer)
 				l.log = i == 1
-				m := l.messages.Get().(*message)
-				l.ask(t, m, asked(opLookup, fuse.FUSE_ROOT_ID, fuse.InHeader{}, "foo\x00"))
-				l.ask(t, m, asked(opOpen, 2, fuse.OpenIn{Flags: unix.O_WRONLY}, ""))
-				got[i] = string(m.out[:l.answer(m.in[:copy(m.in, c.in)], m.out)])
+				got[i] = string(out[:l.answer(c.in, out)])
 			}
 			if got[0] != got[1] {
 				t.Errorf("% x\nwant % x", got[0], got[1])
 			}
 		})
+	}
+}
+
+// The kernel sends an INTERRUPT again and again, before any request, as long as
+// the answer is EAGAIN.
+func TestInterruptsEnd(t *testing.T) {
+	for _, logs := range []bool{false, true} {
+		l, out := answering(file{fuse.NewDefaultRawFileSystem()}), *newAnswer(smallAnswer)
+		l.log = logs
+		in := asked(opInterrupt, 0, fuse.InterruptIn{Unique: 4}, "")
+		n := l.answer(in, out)
+		if status := int32(binary.NativeEndian.Uint32(out[4:])); n != headerOut || unix.Errno(-status) != unix.ENOSYS {
+			t.Errorf("log %v: answer of %d bytes, %v, want ENOSYS", logs, n, unix.Errno(-status))
+		}
+		if !isQuick(in) {
+			t.Errorf("an INTERRUPT hands the reading over")
+		}
 	}
 }
 
@@ -147,14 +161,14 @@ func TestSomebodyReads(t *testing.T) {
 		kernel := os.NewFile(uintptr(pair[0]), "kernel")
 		defer unix.Close(pair[1])
 		unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
-		l := newLoop(pair[1], waiting{fuse.NewDefaultRawFileSystem(), make(chan struct{})}, options(), initIn())
+		l := newLoop(pair[1], waiting{fuse.NewDefaultRawFileSystem(), make(chan struct{})}, Options(), initIn())
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
 			l.run()
 		}()
 		for _, in := range [][]byte{
-			asked(3, fuse.FUSE_ROOT_ID, fuse.GetAttrIn{}, ""),
+			asked(opGetAttr, fuse.FUSE_ROOT_ID, fuse.GetAttrIn{}, ""),
 			asked(opWrite, fuse.FUSE_ROOT_ID, fuse.WriteIn{}, "x"),
 		} {
 			if _, err := kernel.Write(in); err != nil {
@@ -175,21 +189,19 @@ func TestSomebodyReads(t *testing.T) {
 	}
 }
 
-// FuzzRequest answers what no kernel sends. The first byte is the opcode, the
+// FuzzAnswer answers what no kernel sends. The first byte is the opcode, the
 // second the node, and the others come after a header made of them.
-func FuzzRequest(f *testing.F) {
+func FuzzAnswer(f *testing.F) {
 	defer log.SetOutput(os.Stderr)
 	f.Fuzz(func(t *testing.T, opcode, node byte, body []byte) {
 		var logged strings.Builder // by reportPanic, and go-fuse about what is too short
 		log.SetOutput(&logged)
-		l, _ := answering(t)
-		m := l.messages.Get().(*message)
-		l.ask(t, m, asked(opLookup, fuse.FUSE_ROOT_ID, fuse.InHeader{}, "foo\x00"))
+		l, out := answering(file{fuse.NewDefaultRawFileSystem()}), *newAnswer(largeAnswer)
 		in := asked(uint32(opcode), uint64(node), fuse.InHeader{}, string(body[:min(len(body), 1000)]))
-		short(in)
-		n := l.answer(m.in[:copy(m.in, in)], m.out)
-		if n != 0 && (n < headerOut || n > len(m.out) || int(binary.NativeEndian.Uint32(m.out)) != n) {
-			t.Fatalf("answer of %d bytes: % x", n, m.out[:headerOut])
+		isQuick(in)
+		n := l.answer(in, out)
+		if n != 0 && (n < headerOut || n > len(out) || int(binary.NativeEndian.Uint32(out)) != n) {
+			t.Fatalf("answer of %d bytes: % x", n, out[:headerOut])
 		}
 		if strings.Contains(logged.String(), "please report this") {
 			t.Fatal(logged.String())
