@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 
 	"github.com/google/gopacket/pcapgo"
 )
@@ -26,11 +27,11 @@ func newBlocks(b *bufio.Reader) (*blocks, error) {
 }
 
 func (b *blocks) next() (frame, error) {
-	// Not ZeroCopyReadPacketData, which allocates the longest frame that the
-	// device announces: up to 4 GB.
+	// Not ZeroCopyReadPacketData: it allocates the snapshot length that the
+	// device announces, up to 4 GB.
 	data, info, err := b.r.ReadPacketData()
 	if err == io.EOF {
-		return frame{}, io.EOF // a guard ends between two blocks only
+		return frame{}, io.EOF // guard returns it only between two blocks
 	}
 	if err != nil {
 		return frame{}, ngError(err)
@@ -49,7 +50,7 @@ func ngError(err error) error {
 	return err
 }
 
-// Block types and options of pcapng.
+// Block types, options and sizes of pcapng.
 const (
 	blockSection    = 0x0a0d0d0a
 	blockInterface  = 1
@@ -64,19 +65,19 @@ const (
 
 	blockHead = 8 // type and length
 	blockFrom = blockHead + 4
-	maxBlock  = 16 << 20 // also Wireshark's limit
+	maxBlock  = 16 << 20 // Wireshark has the same limit
 )
 
-// guard passes whole blocks on to pcapgo, each checked: that its lengths agree
-// with each other, so that pcapgo stays in step with it, and that what pcapgo
-// would allocate for it is there.
+// guard passes whole blocks on to pcapgo and checks each before. The lengths in a
+// block must agree with each other, so that pcapgo finds the next block, and the
+// block must contain the bytes for which pcapgo allocates memory.
 type guard struct {
 	b     *bufio.Reader
 	order binary.ByteOrder
-	block []byte // as read
-	rest  []byte // of block, not yet passed on
-	links []uint32
-	snaps []uint32
+	block []byte   // the last block
+	rest  []byte   // the part of block that is not passed on yet
+	links []uint32 // by interface of the section
+	snaps []uint32 // likewise
 }
 
 // Read implements io.Reader.
@@ -91,20 +92,16 @@ func (g *guard) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// read reads a block and checks it. io.EOF is the end of the file before one.
+// read reads a block and checks it. It returns io.EOF at the end of the file only.
 func (g *guard) read() error {
 	var head [blockFrom]byte
 	if _, err := io.ReadFull(g.b, head[:]); err != nil {
 		return err
 	}
 	if binary.BigEndian.Uint32(head[:]) == blockSection {
-		switch uint32(byteOrderMagic) {
-		case binary.BigEndian.Uint32(head[blockHead:]):
+		g.order = binary.LittleEndian // pcapgo refuses a third order
+		if binary.BigEndian.Uint32(head[blockHead:]) == byteOrderMagic {
 			g.order = binary.BigEndian
-		case binary.LittleEndian.Uint32(head[blockHead:]):
-			g.order = binary.LittleEndian
-		default:
-			return errors.New("section header without a byte order")
 		}
 		g.links, g.snaps = nil, nil
 	}
@@ -130,7 +127,7 @@ func (g *guard) read() error {
 	return nil
 }
 
-// check looks at the body of a block of the types that pcapgo decodes.
+// check checks the body of a block, if its type is one that pcapgo decodes.
 func (g *guard) check(typ uint32, body []byte) error {
 	switch typ {
 	case blockSection:
@@ -163,7 +160,7 @@ func (g *guard) check(typ uint32, body []byte) error {
 
 var errShort = errors.New("block too short for its type: the file is corrupt")
 
-// checkFrame compares a frame's length with the room in its block.
+// checkFrame checks a frame's length against the room in its block.
 func checkFrame(size uint32, room int) error {
 	if uint64(size) > uint64(room) || size > maxFrame {
 		return fmt.Errorf("frame of %d bytes in a block with room for %d: the file is corrupt", size, room)
@@ -171,8 +168,8 @@ func checkFrame(size uint32, room int) error {
 	return nil
 }
 
-// checkOptions checks that the options behind the first fixed bytes of a body
-// end where the body does, or at the end of options.
+// checkOptions checks that the options after the fixed bytes of a body do not
+// reach beyond the body.
 func (g *guard) checkOptions(body []byte, fixed int) error {
 	if len(body) < fixed {
 		return errShort
@@ -186,7 +183,7 @@ func (g *guard) checkOptions(body []byte, fixed int) error {
 			return nil
 		}
 		padded := (size + 3) &^ 3
-		if b = b[4:]; padded > len(b) || padded > 0xffff {
+		if b = b[4:]; padded > len(b) || padded > math.MaxUint16 { // pcapgo's count has 16 bits
 			return errOption
 		}
 		if code == optResolution && (size == 0 || !resolution(b[0])) {
@@ -199,8 +196,9 @@ func (g *guard) checkOptions(body []byte, fixed int) error {
 
 var errOption = errors.New("option longer than its block: the file is corrupt")
 
-// resolution reports whether pcapgo can divide by a resolution, which it holds
-// in 64 bits: negative powers of 2 have the upper bit set, others are of 10.
+// resolution reports whether the units of a second fit in 64 bits, as pcapgo
+// divides by them. With the upper bit a resolution is a negative power of 2,
+// else of 10.
 func resolution(v byte) bool {
 	if v&0x80 != 0 {
 		return v&0x7f < 64

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The packets of these tests: UDP from 192.0.2.7 and 2001:db8::7, port 40000
+// The packets of these tests: UDP from 192.0.2.7 and 2001:db8::7, from port 40000
 // to port 53, without data.
 var (
 	udp4 = []byte("\x45\x00\x00\x1c\x00\x01\x00\x00\x3d\x11\x00\x00\xc0\x00\x02\x07\xc0\x00\x02\x01\x9c\x40\x00\x35\x00\x08\x00\x00")
@@ -18,7 +18,7 @@ var (
 	when = time.Date(2026, 3, 4, 5, 6, 7, 123456000, time.UTC)
 )
 
-// file is a capture under construction, in a byte order.
+// file is a capture under construction.
 type file struct {
 	order binary.AppendByteOrder
 	b     []byte
@@ -31,7 +31,7 @@ func (f *file) u32(v ...uint32) {
 	}
 }
 
-// pcapFile is a pcap file; its times are in units of a second's part.
+// pcapFile makes a pcap file. Its times have part units a second.
 func pcapFile(order binary.AppendByteOrder, magic, link uint32, part int64, frames ...[]byte) []byte {
 	f := file{order: order}
 	f.u32(magic)
@@ -45,7 +45,7 @@ func pcapFile(order binary.AppendByteOrder, magic, link uint32, part int64, fram
 	return f.b
 }
 
-// plain is a little-endian pcap file in microseconds.
+// plain makes a little-endian pcap file in microseconds.
 func plain(link uint32, frames ...[]byte) []byte {
 	return pcapFile(binary.LittleEndian, 0xa1b2c3d4, link, 1e6, frames...)
 }
@@ -69,7 +69,8 @@ func (f *file) section() {
 	f.block(blockSection, body.b)
 }
 
-// device appends an interface: its options are a name and a resolution.
+// device appends an interface with a name and a timestamp resolution, if they
+// are given.
 func (f *file) device(link uint16, name string, resolution ...byte) {
 	body := file{order: f.order}
 	body.u16(link)
@@ -94,7 +95,7 @@ func (f *file) option(code uint16, value []byte) {
 	}
 }
 
-// packet appends an enhanced packet at a time in the device's units.
+// packet appends an enhanced packet. Its time is in the device's units.
 func (f *file) packet(device uint32, at uint64, frame []byte) {
 	body := file{order: f.order}
 	body.u32(device, uint32(at>>32), uint32(at), uint32(len(frame)), uint32(len(frame)))
@@ -109,7 +110,7 @@ func (f *file) simple(frame []byte) {
 	f.block(blockSimple, body.b)
 }
 
-// ng is a pcapng file.
+// ng makes a pcapng file: a section header and what build appends.
 func ng(order binary.AppendByteOrder, build func(*file)) []byte {
 	f := file{order: order}
 	f.section()

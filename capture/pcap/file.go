@@ -1,11 +1,36 @@
-// Package pcap takes packets from a capture file: pcap in either byte order,
-// in micro- or nanoseconds, and pcapng; gzip is undone.
+// Package pcap takes packets from a capture file: pcap in either byte order, in
+// micro- or nanoseconds, and pcapng. It unpacks gzip.
 //
-// gopacket's pcapgo reads the files. It believes the lengths in them, so what
-// could make it allocate without bound or divide by zero is refused before it
-// sees it (records, blocks). Link headers are decoded here: gopacket has no
-// second Linux cooked header, and its first panics on an address length out of
-// range.
+// gopacket's pcapgo reads the files. It refuses unknown versions, packets without
+// an interface, and pcap records longer than their packet or than the snapshot
+// length. But it trusts the lengths in a pcapng file. This is what it gets wrong,
+// what stands guard here, and the test case that fails without that:
+//   - A pcap file that ends after a record's header is a whole file to pcapgo:
+//     records.next (TestErrors, "record without its data").
+//   - A link type has 8 bits, too few for LINKTYPE_LINUX_SLL2: newRecords and
+//     guard.check read it (TestRead, "linux cooked v2" and "pcapng, devices of
+//     different links").
+//   - A pcapng file may end anywhere: guard.read passes on whole blocks only
+//     (TestCutAnywhere).
+//   - A block may be shorter than its own header, and the length after it is
+//     ignored: guard.read (TestErrors, "pcapng block of 8 bytes" and "pcapng block
+//     with two lengths").
+//   - A frame takes as much memory as it announces, up to 4 GB, and may reach into
+//     the next block: checkFrame (TestErrors, "pcapng packet of 4 GB" and "pcapng
+//     packet one byte longer than its block").
+//   - ZeroCopyReadPacketData takes as much memory as the interface announces:
+//     blocks.next does not use it (TestRead, "pcapng, frames of 4 GB announced").
+//   - An option may reach into the next block, and the count of its bytes has 16
+//     bits: checkOptions (TestErrors, "pcapng option beyond its block" and "pcapng
+//     option of 65535 bytes").
+//   - A timestamp resolution of 2^-64 or 10^-64 is a division by zero, 10^-20 gives
+//     wrong times, and one of no bytes is read from the option before it:
+//     resolution, checkOptions (TestResolution; TestErrors, "pcapng resolution of
+//     no bytes").
+//
+// Link headers are decoded here too: gopacket does not know the second Linux
+// cooked header, and on the first it panics if the length of an address is out of
+// range (TestRead, "linux cooked v1, address length out of range").
 package pcap
 
 import (
@@ -23,43 +48,35 @@ import (
 	"recentfs/capture"
 )
 
-// maxFrame is the longest frame that a capture may hold: libpcap's
-// MAXIMUM_SNAPLEN.
+// maxFrame is the longest frame that a capture may hold: MAXIMUM_SNAPLEN of
+// libpcap.
 const maxFrame = 256 << 10
 
-// File is a capture file being read.
+// File is an open capture file.
 type File struct {
 	path   string
 	file   *os.File
 	frames reader
 	closed atomic.Bool
-	stats  Stats
 }
 
-// Stats counts the frames of a file.
-type Stats struct {
-	Packets     uint64 // handed to decide
-	Undecodable uint64 // of these, without a network header that Decode takes
-	Skipped     uint64 // frames of other protocols than IPv4 and IPv6
-}
-
-// reader gives the frames of a capture, one after the other.
+// reader reads the frames of a capture, one after the other.
 type reader interface {
-	// next returns io.EOF, as it is, at the end of the file only.
+	// next returns io.EOF, unwrapped, at the end of the file and nowhere else.
 	next() (frame, error)
 }
 
 // frame is one record of a capture.
 type frame struct {
 	gopacket.CaptureInfo
-	data   []byte // valid until the next
-	link   uint32 // LINKTYPE_ number
-	device string // where pcapng names it
+	data   []byte // valid until the next call
+	link   uint32 // a LINKTYPE_ number
+	device string // empty if the file does not name it
 }
 
 var _ capture.Source = (*File)(nil)
 
-// Open opens a capture file and reads its header. Errors name the file.
+// Open opens a capture file and reads its header. Its errors name the file.
 func Open(path string) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -73,7 +90,7 @@ func Open(path string) (*File, error) {
 	return &File{path: path, file: f, frames: frames}, nil
 }
 
-// newReader finds out the format by the first bytes.
+// newReader recognises the format by the first bytes.
 func newReader(r io.Reader) (reader, error) {
 	b := bufio.NewReader(r)
 	magic, _ := b.Peek(4)
@@ -93,14 +110,14 @@ func newReader(r io.Reader) (reader, error) {
 
 // Run implements capture.Source, with one packet a batch, in the file's order.
 //
-// A capture does not say where netfilter would have met a packet: each counts
-// as arriving at Input, with the device's name where a pcapng file has it.
-// Frames that carry no IP are skipped and counted. The error for a file that
-// is corrupt or breaks off names the file and the packet, counted from 1; the
-// packets before it have been decided.
+// A capture does not say in which hook netfilter had a packet. Each packet counts
+// as one that arrives at Input, by the device that a pcapng file names. Run skips
+// frames that carry no IP. If the file is corrupt or cut short, Run decides the
+// packets before that place, and its error names the file and the packet, counted
+// from 1.
 func (f *File) Run(decide func([]capture.Packet)) error {
 	var batch [1]capture.Packet
-	last := time.Unix(0, 0) // pcapng's simple packets have no time of their own
+	last := time.Unix(0, 0) // a simple packet of pcapng has no time: it gets the last one
 	for n := 1; !f.closed.Load(); n++ {
 		fr, err := f.frames.next()
 		if err == io.EOF {
@@ -117,31 +134,27 @@ func (f *File) Run(decide func([]capture.Packet)) error {
 			return fmt.Errorf("%s: packet %d: %w", f.path, n, err)
 		}
 		if !ok {
-			f.stats.Skipped++
 			continue
 		}
 		if !fr.Timestamp.IsZero() {
 			last = fr.Timestamp
 		}
 		batch[0] = capture.Packet{Time: last, Hook: capture.Input, In: fr.device}
-		f.fill(&batch[0], data, fr.Length-(len(fr.data)-len(data)))
+		fill(&batch[0], data, fr.Length-(len(fr.data)-len(data)))
 		decide(batch[:])
 	}
 	return nil
 }
 
-// fill sets what a packet's bytes say. onWire is its length without the link
-// header, but with padding.
-func (f *File) fill(p *capture.Packet, data []byte, onWire int) {
+// fill sets the fields that follow from a packet's bytes. onWire is its length on
+// the wire without the link header, but with padding.
+func fill(p *capture.Packet, data []byte, onWire int) {
 	p.Data = data
 	p.Length = uint32(max(onWire, len(data)))
 	if p.Decode(data) {
 		p.Length = min(p.Length, ipLength(data))
 		p.Data = data[:min(len(data), int(p.Length))]
-	} else {
-		f.stats.Undecodable++
 	}
-	f.stats.Packets++
 }
 
 // Close ends Run before its next packet.
@@ -152,9 +165,6 @@ func (f *File) Close() error {
 	return f.file.Close()
 }
 
-// Stats is to be called when Run is back.
-func (f *File) Stats() Stats { return f.stats }
-
-// errCut is for a file that ends in the middle of something, as when the
-// program that wrote it was killed.
+// errCut is the error for a file that is cut short, for example because the program
+// that wrote it was killed.
 var errCut = errors.New("the file ends in the middle of it")

@@ -12,12 +12,8 @@ import (
 
 // records reads a pcap file.
 type records struct {
-	// b is the buffer that pcapgo reads from as well: bufio.NewReader returns
-	// its argument where that is buffered already.
-	b     *bufio.Reader
-	r     *pcapgo.Reader
-	order binary.ByteOrder
-	link  uint32
+	r    *pcapgo.Reader
+	link uint32
 }
 
 const (
@@ -38,8 +34,7 @@ func newRecords(b *bufio.Reader) (*records, error) {
 	if len(head) < fileHeader {
 		return nil, fmt.Errorf("file header: %w", errCut)
 	}
-	// The upper bits may hold the length of a frame check sequence; pcapgo
-	// keeps eight bits, which are too few for LINKTYPE_LINUX_SLL2.
+	// The upper 16 bits may hold the length of a frame check sequence.
 	link := order.Uint32(head[20:]) & 0xffff
 	if _, err := headerOf(link); err != nil {
 		return nil, err
@@ -48,10 +43,10 @@ func newRecords(b *bufio.Reader) (*records, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Writers exceed the length that the header announces; libpcap does not
-	// mind either.
+	// Some writers exceed the length that the header announces. libpcap accepts
+	// that too.
 	r.SetSnaplen(maxFrame)
-	return &records{b: b, r: r, order: order, link: link}, nil
+	return &records{r: r, link: link}, nil
 }
 
 // byteOrder knows the four magic numbers of pcap, microseconds first.
@@ -69,20 +64,10 @@ func byteOrder(head []byte) binary.ByteOrder {
 }
 
 func (r *records) next() (frame, error) {
-	head, err := r.b.Peek(recordHeader)
-	switch {
-	case len(head) == 0 && err == io.EOF:
-		return frame{}, io.EOF
-	case err == io.EOF:
-		return frame{}, errCut
-	case err != nil:
-		return frame{}, err
-	}
-	if n := r.order.Uint32(head[8:]); n > maxFrame {
-		return frame{}, fmt.Errorf("a length of %d bytes: the file is corrupt, or no capture", n)
-	}
 	data, info, err := r.r.ZeroCopyReadPacketData()
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	// pcapgo also returns io.EOF for a file that ends right after a record's
+	// header. Only that header then has a length.
+	if err == io.ErrUnexpectedEOF || err == io.EOF && info.CaptureLength > 0 {
 		return frame{}, errCut
 	}
 	return frame{CaptureInfo: info, data: data, link: r.link}, err
