@@ -43,7 +43,7 @@ func TestExec(t *testing.T) {
 		})
 	}
 	t.Run("signals", func(t *testing.T) {
-		// It is the command that gets the signal: recentfs has become it.
+		// recentfs has become the command (execve), which so gets the signal.
 		cmd := d.Exec("sh", "-c", "kill -USR1 $$; exit 0")
 		got := ns.Finish(t, cmd)
 		if status := cmd.ProcessState.Sys().(syscall.WaitStatus); status.Signal() != syscall.SIGUSR1 {
@@ -81,10 +81,9 @@ func TestExec(t *testing.T) {
 	}
 }
 
-// sameProcNet compares /proc/net under exec with itself: the same names, but
-// for xt_recent's, and what each of them leads to.
+// sameProcNet compares /proc/net under exec with the namespace's own: the same
+// names, except xt_recent's, and the same files behind them.
 func sameProcNet(t *testing.T, ns *lab.Netns, d *lab.Daemon) {
-	// %D:%i is the file; those of procfs do not change while they are in use.
 	const list = `cd $0; for name in $(ls | grep -vx 'ipt_recent\|xt_recent'); do echo "$name $(stat -Lc '%F %a %u %g %s' $name)"; done; cat dev | wc -l; ls stat netfilter; head -1 route udp6`
 	own := ns.Sh(t, strings.ReplaceAll(list, "$0", "/proc/self/net"))
 	got := ns.Finish(t, d.Exec("sh", "-euc", list, "/proc/net"))
@@ -96,8 +95,8 @@ func sameProcNet(t *testing.T, ns *lab.Netns, d *lab.Daemon) {
 	}
 }
 
-// TestProcNet takes /proc/net over for everybody, dies, comes again, and gives
-// it back.
+// TestProcNet has a daemon cover /proc/net for everybody, die, start again, and
+// uncover it.
 func TestProcNet(t *testing.T) {
 	ns := lab.NewNetns(t)
 	d := lab.NewDaemon(t, ns, sshSeen)
@@ -121,7 +120,8 @@ func TestProcNet(t *testing.T) {
 	if _, err := os.Stat("/sys/module/xt_recent/parameters"); err == nil {
 		all++
 	}
-	// What a container without root does (mnt_already_visible), and then us.
+	// A container without root may mount a sysfs of its own only where nothing is
+	// hidden (mnt_already_visible).
 	const container = "unshare -Urmnpf --mount-proc sh -c 'mount -t sysfs none /mnt && echo mounted'"
 	inPlace(container, "mounted\n")
 	const rest = "grep -c lo: /proc/net/dev; stat -Lc %F /proc/net/stat"
@@ -137,7 +137,7 @@ func TestProcNet(t *testing.T) {
 	if got := other.Run(t, "cat", "/proc/net/xt_recent/ssh"); got.Code == 0 {
 		t.Errorf("a namespace that is not managed sees %q", got.Stdout)
 	}
-	// exec inside of it, and a second daemon.
+	// exec over the cover, and a second daemon.
 	if got := ns.Finish(t, d.Exec("cat", "/proc/net/xt_recent/ssh")); !strings.HasPrefix(got.Stdout, "src=192.0.2.1 ") {
 		t.Errorf("exec: %+v", got)
 	}
@@ -161,7 +161,7 @@ func TestProcNet(t *testing.T) {
 	inPlace("readlink /proc/net", "self/net\n")
 	inPlace("ls -d /proc/net/*/ | wc -l", before)
 
-	// One that was killed in other colours, and is never started again.
+	// The cover of a killed daemon of another namespace, which never starts again.
 	third := lab.NewDaemon(t, other, sshSeen)
 	third.Start("--proc-net")
 	third.Kill()
@@ -170,14 +170,15 @@ func TestProcNet(t *testing.T) {
 	inPlace("ls /proc/net/xt_recent/", "ssh\n")
 	covers(all)
 	d.Kill()
-	// And one that does not want it, but would be led to.
+	// A daemon without --proc-net removes the cover of a killed one, too: it leads
+	// to the mount that this daemon replaces.
 	d.Start()
 	covers(0)
 	d.Stop()
 }
 
-// TestExecPrivate stops a daemon while a program under exec has a copy of its
-// mounts that does not go with them: so it is where / is private.
+// TestExecPrivate stops a daemon while a program has a private copy of its
+// mounts, as on a machine where / is private: no unmount reaches the copy.
 func TestExecPrivate(t *testing.T) {
 	ns := lab.NewNetns(t)
 	d := lab.NewDaemon(t, ns, sshSeen)
@@ -192,7 +193,7 @@ func TestExecPrivate(t *testing.T) {
 	if err := ns.Start(program); err != nil {
 		t.Fatal(err)
 	}
-	lab.Eventually(t, "the program is there", func() error {
+	lab.Eventually(t, "the program starts", func() error {
 		if !strings.Contains(out.String(), "ready") {
 			return errors.New(out.String())
 		}
@@ -205,8 +206,7 @@ func TestExecPrivate(t *testing.T) {
 	}
 }
 
-// TestExecAcrossRestart keeps a program running under exec while the daemon is
-// restarted.
+// TestExecAcrossRestart restarts the daemon while a program runs under exec.
 func TestExecAcrossRestart(t *testing.T) {
 	ns := lab.NewNetns(t)
 	d := lab.NewDaemon(t, ns, sshSeen)

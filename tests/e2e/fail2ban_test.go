@@ -13,10 +13,10 @@ import (
 	"recentfs/tests/lab"
 )
 
-// TestFail2ban has Debian's fail2ban ban by its own iptables-xt_recent-echo
-// action under exec: from lines of sshd's log to packets that are dropped. Only
-// the iptables rule of the action is ours, in a .local file; whatever it does to
-// files stays as it was shipped.
+// TestFail2ban runs Debian's fail2ban under exec, with its own action
+// iptables-xt_recent-echo: lines of sshd's log go in, and packets are dropped.
+// Only the iptables rule of the action is ours, in a .local file. What the action
+// does to files is as Debian ships it.
 func TestFail2ban(t *testing.T) {
 	const server = "/usr/bin/fail2ban-server"
 	if _, err := os.Stat(server); err != nil {
@@ -90,9 +90,9 @@ func TestFail2ban(t *testing.T) {
 			t.Errorf("fail2ban: %v\n%s", err, &said)
 		}
 	case <-time.After(lab.Patience):
-		t.Fatalf("fail2ban does not end:\n%s", &said)
+		t.Fatalf("fail2ban does not stop:\n%s", &said)
 	}
-	// It has flushed its tables and taken its rule away.
+	// The stop has flushed the tables and removed the rule.
 	for _, table := range []string{"f2b-sshd", "f2b-sshd6"} {
 		if text, err := os.ReadFile(filepath.Join(d.Folder("server"), table)); err != nil || len(text) > 0 {
 			t.Errorf("%s after the stop: %q, %v", table, text, err)
@@ -109,8 +109,8 @@ func TestFail2ban(t *testing.T) {
 	}
 }
 
-// fail2banConfig is a copy of the package's configuration with a jail for sshd,
-// in the files that are meant for it.
+// fail2banConfig copies the package's configuration and adds a jail for sshd, in
+// the files that are meant for local changes.
 func fail2banConfig(t *testing.T, dir string) string {
 	t.Helper()
 	config := filepath.Join(dir, "fail2ban")
@@ -128,7 +128,7 @@ logpath = ` + filepath.Join(dir, "auth.log") + `
 action = iptables-xt_recent-echo[name=sshd, port=ssh]
 `,
 		"action.d/iptables-xt_recent-echo.local": "[Definition]\n_ipt_chain_rule = -p tcp --dport 22 --syn -j NFQUEUE --queue-num 0\n",
-		// Debian's own jail for sshd is turned on here, with systemd's journal.
+		// Debian turns its own jail for sshd on in this file, over the journal.
 		"jail.d/defaults-debian.conf": "",
 	} {
 		err = errors.Join(err, os.WriteFile(filepath.Join(config, name), []byte(text), 0o644))
@@ -139,11 +139,11 @@ action = iptables-xt_recent-echo[name=sshd, port=ssh]
 	return config
 }
 
-// sshds are the processes of sshd in the log so far: fail2ban takes the lines of
-// one for one connection.
+// sshds counts the sshd processes in the log: fail2ban takes the lines of one
+// process for one connection.
 var sshds = 4000
 
-// failedLogins has sshd's log tell of three failed logins.
+// failedLogins appends three failed logins to sshd's log.
 func failedLogins(t *testing.T, log, from string) {
 	t.Helper()
 	f, err := os.OpenFile(log, os.O_APPEND|os.O_WRONLY, 0)

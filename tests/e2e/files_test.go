@@ -10,14 +10,12 @@ import (
 	"recentfs/tests/lab"
 )
 
-// TestShellWrites has what a shell writes into a table decide the next packet.
+// TestShellWrites writes into a table from a shell. The table then decides on the
+// next packet.
 func TestShellWrites(t *testing.T) {
 	for _, f := range lab.Families {
 		t.Run(f.Name, func(t *testing.T) {
-			l := lab.NewNetwork(t)
-			l.Serve()
-			l.QueueTo(f, "filter", "INPUT", lab.TCPProbe.Match(f), "--queue-num 0")
-			d := lab.StartDaemon(t, l.Server, `*recent
+			l, d := guarded(t, f, lab.TCPProbe, `*recent
 :QUEUE0 ACCEPT [0:0]
 -A QUEUE0 -m recent --rcheck --name BAD --rsource -j DROP
 COMMIT
@@ -49,14 +47,11 @@ COMMIT
 	}
 }
 
-// TestWriteMeetsPacket has a write and a packet share one entry.
+// TestWriteMeetsPacket: writes and packets of one address share one entry.
 func TestWriteMeetsPacket(t *testing.T) {
 	for _, f := range lab.Families {
 		t.Run(f.Name, func(t *testing.T) {
-			l := lab.NewNetwork(t)
-			l.Serve()
-			l.QueueTo(f, "filter", "INPUT", lab.UDPProbe.Match(f), "--queue-num 0")
-			d := lab.StartDaemon(t, l.Server, `*recent
+			l, d := guarded(t, f, lab.UDPProbe, `*recent
 :QUEUE0 ACCEPT [0:0]
 -A QUEUE0 -m recent --set --name SEEN --rsource
 COMMIT
@@ -82,10 +77,7 @@ COMMIT
 
 // TestRing runs a classic entry past the end of its ring of 20.
 func TestRing(t *testing.T) {
-	l := lab.NewNetwork(t)
-	l.Serve()
-	l.QueueTo(lab.IPv4, "filter", "INPUT", lab.UDPProbe.Match(lab.IPv4), "--queue-num 0")
-	d := lab.StartDaemon(t, l.Server, `*recent
+	l, d := guarded(t, lab.IPv4, lab.UDPProbe, `*recent
 :QUEUE0 ACCEPT [0:0]
 -A QUEUE0 -m recent --set --name RING --rsource
 COMMIT
@@ -102,8 +94,8 @@ COMMIT
 	}
 }
 
-// TestPermissions has ip_list_uid, ip_list_gid and ip_list_perms, and later
-// chmod and chown, decide who may do what.
+// TestPermissions: ip_list_uid, ip_list_gid and ip_list_perms, and later chmod
+// and chown, decide who may do what.
 func TestPermissions(t *testing.T) {
 	const owner, group, other = 4711, 4712, 4713
 	ns := lab.NewNetns(t)
@@ -114,7 +106,7 @@ func TestPermissions(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		uid, gid uint32
-		change   string // done first, by root
+		change   string // root's script, which runs first
 		script   string
 		ok       bool
 	}{
@@ -129,10 +121,10 @@ func TestPermissions(t *testing.T) {
 		{"nobody deletes one", owner, group, "", "rm -f T", false},
 		{"others do not chmod", other, other, "", "chmod 666 T", false},
 		{"owner does chmod", owner, other, "", "chmod 600 T", true},
-		{"and group reads no more", other, group, "", "cat T", false},
+		{"after which the group does not read", other, group, "", "cat T", false},
 		{"root opens it to all", other, other, "chmod 666 T", "echo +192.0.2.2 > T", true},
 		{"root gives it away", other, other, "chmod 600 T; chown 4713:4713 T", "echo +192.0.2.3 > T", true},
-		{"and its owner lost it", owner, other, "", "cat T", false},
+		{"after which the first owner does not read", owner, other, "", "cat T", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			d.Sh(c.change)
@@ -151,7 +143,7 @@ func TestPermissions(t *testing.T) {
 	}
 }
 
-// TestCommands has show, add, del and flush work through the mount's files.
+// TestCommands runs show, add, del and flush, which use the mount's files.
 func TestCommands(t *testing.T) {
 	d := lab.StartDaemon(t, lab.NewNetns(t), oneTable("T"))
 	d.Must("add", "T", "192.0.2.1", "2001:db8::1")
@@ -191,13 +183,4 @@ func TestCommands(t *testing.T) {
 	if got := d.Read("T"); len(got) != 0 {
 		t.Errorf("commands that failed left entries: %v", got)
 	}
-}
-
-// oneTable are rules that keep a table and let everything pass.
-func oneTable(name string) string {
-	return fmt.Sprintf(`*recent
-:QUEUE0 ACCEPT [0:0]
--A QUEUE0 -m recent --set --name %s --rsource
-COMMIT
-`, name)
 }

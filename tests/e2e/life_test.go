@@ -12,7 +12,7 @@ import (
 	"recentfs/tests/lab"
 )
 
-// TestReload has `recentfs reload` and SIGHUP exchange the rules: tables that
+// TestReload exchanges the rules by `recentfs reload` and by SIGHUP: tables that
 // still have a rule keep their entries, and bad rules change nothing.
 func TestReload(t *testing.T) {
 	const (
@@ -38,8 +38,7 @@ COMMIT
 	)
 	for _, way := range []struct {
 		name string
-		// reload asks for a reload and returns what is said about it, good
-		// or bad, once it is done.
+		// reload exchanges the rules and returns what the program says then.
 		reload func(d *lab.Daemon, ok bool) string
 	}{
 		{"command", func(d *lab.Daemon, ok bool) string {
@@ -66,10 +65,7 @@ COMMIT
 		}},
 	} {
 		t.Run(way.name, func(t *testing.T) {
-			l := lab.NewNetwork(t)
-			l.Serve()
-			l.QueueTo(lab.IPv4, "filter", "INPUT", lab.TCPProbe.Match(lab.IPv4), "--queue-num 0")
-			d := lab.StartDaemon(t, l.Server, before)
+			l, d := guarded(t, lab.IPv4, lab.TCPProbe, before)
 			d.Sh(fmt.Sprintf("echo +%v > KEEP; echo +192.0.2.9 > GO", lab.IPv4.Client))
 			l.Dropped(lab.TCPProbe, lab.IPv4)
 			rules := d.Must("rules")
@@ -122,13 +118,10 @@ COMMIT
 	}
 }
 
-// TestSecondInstance has a second daemon say what it found taken, and leave
-// the first one alone.
+// TestSecondInstance starts a second daemon, which must say what is taken and
+// leave the first one alone.
 func TestSecondInstance(t *testing.T) {
-	l := lab.NewNetwork(t)
-	l.Serve()
-	l.QueueTo(lab.IPv4, "filter", "INPUT", lab.TCPProbe.Match(lab.IPv4), "--queue-num 0")
-	first := lab.StartDaemon(t, l.Server, oneTable("FIRST"))
+	l, first := guarded(t, lab.IPv4, lab.TCPProbe, oneTable("FIRST"))
 	for _, c := range []struct {
 		name   string
 		second func(*lab.Daemon)
@@ -146,10 +139,8 @@ func TestSecondInstance(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			second := lab.NewDaemon(t, l.Server, oneTable("SECOND"))
-			own := second.Mount
 			c.second(second)
 			got := l.Server.Finish(t, second.Command())
-			second.Mount = own // the first one's is not this test's to clean up
 			if got.Code != 1 || strings.Count(got.Stderr, "\n") != 1 {
 				t.Errorf("exit %d, %q; want exit 1 and one line", got.Code, got.Stderr)
 			}
@@ -176,14 +167,14 @@ func TestSecondInstance(t *testing.T) {
 	}
 }
 
-// TestKilled has a daemon take over what a killed one left: a dead mount and a
-// socket that nobody listens on.
+// TestKilled starts a daemon where a killed one left a dead mount and a socket
+// that nobody listens on.
 func TestKilled(t *testing.T) {
 	ns := lab.NewNetns(t)
 	d := lab.NewDaemon(t, ns, oneTable("T"))
 	d.Start()
 	d.Kill()
-	// stat(2) would do with the attributes that the kernel remembers.
+	// Not by stat(2), which the kernel answers from the attributes in its cache.
 	if _, err := os.ReadDir(d.Mount); !errors.Is(err, syscall.ENOTCONN) {
 		t.Fatalf("the mount of a killed daemon: %v, want %v", err, syscall.ENOTCONN)
 	}
@@ -197,8 +188,8 @@ func TestKilled(t *testing.T) {
 	d.Stop()
 }
 
-// TestStop has both signals end the daemon with nothing left behind, also
-// while somebody stands in the mount and holds a table open.
+// TestStop ends the daemon by either signal, also while a table is open. Nothing
+// may stay behind.
 func TestStop(t *testing.T) {
 	for _, s := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT} {
 		for _, busy := range []bool{false, true} {

@@ -13,11 +13,8 @@ import (
 	"recentfs/tests/lab"
 )
 
-// sshSeen has one table, into which every packet of queue 0 goes.
-const sshSeen = "*recent\n:QUEUE0 ACCEPT [0:0]\n-A QUEUE0 -m recent --set --name ssh\nCOMMIT\n"
-
-// TestNetns serves two namespaces that have a table of the same name, and not a
-// third.
+// TestNetns serves two namespaces that have a table of the same name, but not a
+// third namespace.
 func TestNetns(t *testing.T) {
 	home := lab.NewNetns(t)
 	red, blue, green := lab.NewNamed(t, "red"), lab.NewNamed(t, "blue"), lab.NewNamed(t, "green")
@@ -25,7 +22,7 @@ func TestNetns(t *testing.T) {
 	d.AwaitFolders("red", "blue")
 	home.Sh(t, "echo +192.0.2.1 > "+d.Folder("red")+"/ssh; echo +192.0.2.2 > "+d.Folder("blue")+"/ssh")
 
-	// `self`, as seen from each; the same cat under exec; show and add.
+	// `self`, as each namespace sees it; the same table under exec, and by show.
 	for _, c := range []struct {
 		name string
 		ns   *lab.Netns
@@ -76,7 +73,7 @@ func TestNetns(t *testing.T) {
 	wantQueues(green, 0)
 	wantQueues(home, 0)
 
-	// One goes, with descriptors of its table open.
+	// One loses its name while its table is open.
 	table, err := os.OpenFile(d.Folder("red")+"/ssh", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -95,7 +92,7 @@ func TestNetns(t *testing.T) {
 			t.Errorf("stat %s: %v", path, err)
 		}
 	}
-	// It comes again, and its table is a new one.
+	// It gets its name back, and a new table.
 	red.Attach(t, "red")
 	d.AwaitFolders("red", "blue")
 	if text := home.Sh(t, "cat "+d.Folder("red")+"/ssh"); text != "" {
@@ -107,8 +104,8 @@ func TestNetns(t *testing.T) {
 	}
 }
 
-// TestNetnsNames gives namespaces that are served further names, and takes them
-// away: that is no reason to lose a table.
+// TestNetnsNames gives the served namespaces further names and takes these away:
+// the namespaces keep their tables.
 func TestNetnsNames(t *testing.T) {
 	home, red, other := lab.NewNetns(t), lab.NewNamed(t, "red"), lab.NewNetns(t)
 	d := lab.StartDaemon(t, home, sshSeen, "--netns", "all")
@@ -117,14 +114,14 @@ func TestNetnsNames(t *testing.T) {
 	red.Attach(t, "a-red")   // before red in the listing
 	home.Attach(t, "a-home") // the daemon's own
 	other.Attach(t, "host")  // a name that is taken
-	lab.NewNamed(t, "last")  // and now it has seen them all
+	lab.NewNamed(t, "last")  // when this one shows, the daemon has seen the others
 	d.AwaitFolders("host", "last", "red")
 	for _, name := range []string{"a-red", "a-home", "host"} {
 		if err := lab.Detach(name); err != nil {
 			t.Fatal(err)
 		}
 	}
-	// Not lazily, as others than ip(8) do it: nothing keeps the mount busy.
+	// Not lazily, unlike ip(8): the daemon must not keep the mount busy.
 	if err := unix.Unmount(filepath.Join(lab.NetnsDir, "last"), 0); err != nil {
 		t.Errorf("umount of a namespace that is served: %v", err)
 	}
@@ -142,8 +139,8 @@ func TestNetnsNames(t *testing.T) {
 	}
 }
 
-// TestNetnsRules gives one namespace rules of its own, and reloads: all or
-// none.
+// TestNetnsRules gives one namespace rules of its own. A reload exchanges the
+// rules of all namespaces or of none.
 func TestNetnsRules(t *testing.T) {
 	home := lab.NewNetns(t)
 	lab.NewNamed(t, "red")
@@ -179,7 +176,7 @@ func TestNetnsRules(t *testing.T) {
 		t.Errorf("a reload of bad rules: exit %d, %q", got.Code, got.Stderr)
 	}
 	want("ssh", "mail")
-	// A queue that somebody else holds in one namespace keeps all as it is.
+	// A queue that is taken in one namespace: nothing changes in any.
 	other := startOther(t, "red", 7)
 	d.SetRules(strings.ReplaceAll(sshSeen, "QUEUE0", "QUEUE7"))
 	if got := d.Recentfs("reload"); got.Code != 1 || !strings.Contains(got.Stderr, "network namespace red: queue 7: taken by ") {
@@ -195,8 +192,8 @@ func TestNetnsRules(t *testing.T) {
 	}
 }
 
-// startOther starts another recentfs in a namespace, on a queue of its own, and
-// returns what stops it.
+// startOther starts another recentfs in a namespace, on a queue of its own. stop
+// stops it.
 func startOther(t *testing.T, name string, queue int) (stop func()) {
 	t.Helper()
 	ns := lab.NewNetns(t)
@@ -205,7 +202,7 @@ func startOther(t *testing.T, name string, queue int) (stop func()) {
 	return d.Stop
 }
 
-// TestNetnsBad tries what cannot be served.
+// TestNetnsBad starts daemons for namespaces that cannot be served.
 func TestNetnsBad(t *testing.T) {
 	home := lab.NewNetns(t)
 	lab.NewNamed(t, "red")

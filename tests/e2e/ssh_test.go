@@ -36,9 +36,9 @@ func systemClock(t testing.TB) jiffies.Clock {
 	return clock
 }
 
-// TestSSH is the main job: by every tool that can queue a packet, over both
-// families, four new flows pass within a minute and the fifth does not; the
-// table's file tells of them as the module would.
+// TestSSH is the main job: whatever tool queues the packets, and over both
+// families, four new flows pass within a minute and the fifth does not. The
+// table's file shows them as the module's does.
 func TestSSH(t *testing.T) {
 	for _, feeder := range lab.Feeders {
 		for _, f := range lab.Families {
@@ -73,7 +73,7 @@ func fiveFlows(l *lab.Network, d *lab.Daemon, f lab.Family, p lab.Probe) {
 		flow(l.Passes)
 		checkEntry(t, d.Only("SSH"), f, bounds)
 	}
-	// The update that drops the fifth adds its stamp too.
+	// --update also stamps the fifth, which it drops.
 	flow(l.Dropped)
 	checkEntry(t, d.Only("SSH"), f, bounds)
 }

@@ -19,14 +19,14 @@ import (
 const (
 	stormLength  = time.Minute
 	stormWorkers = 4
-	// stormPace is what each of them makes a namespace in: the kernel, which
-	// takes namespaces down later and one after the other, should keep up.
+	// stormPace is how often a worker makes a namespace. The kernel destroys
+	// namespaces later, one after the other, and should keep up.
 	stormPace = 30 * time.Millisecond
 )
 
 // TestNetnsStorm makes and deletes namespaces at random for a minute, while
-// packets flow in them and in one that stays. At the end nothing of them may be
-// left.
+// packets flow in them and in a namespace that stays. At the end nothing of them
+// may be left.
 func TestNetnsStorm(t *testing.T) {
 	l := lab.NewNetwork(t)
 	l.Serve()
@@ -72,7 +72,7 @@ func TestNetnsStorm(t *testing.T) {
 	steady.Wait()
 	t.Logf("%d namespaces were made and deleted, packets were seen in %d", made.Load(), used.Load())
 	if made.Load() < 200 || used.Load() < 50 {
-		t.Errorf("that was no storm")
+		t.Errorf("that is too few for a storm")
 	}
 	if missed.Load() > 0 {
 		t.Errorf("%d packets got lost in the namespace that stayed", missed.Load())
@@ -95,7 +95,7 @@ func TestNetnsStorm(t *testing.T) {
 }
 
 // gust makes a namespace and deletes it: at once, when its table is there, or
-// when packets have been seen.
+// when its table has a packet.
 func gust(t *testing.T, d *lab.Daemon, name string, how int, used *atomic.Int64) error {
 	ns := lab.MakeNetns(t)
 	defer ns.End()
@@ -107,7 +107,7 @@ func gust(t *testing.T, d *lab.Daemon, name string, how int, used *atomic.Int64)
 	table := filepath.Join(d.Folder(name), "ssh")
 	if how > 0 {
 		if err := lab.Await(func() error { _, err := os.Stat(table); return err }); err != nil {
-			return fmt.Errorf("its table: %w", err)
+			return fmt.Errorf("its table does not come: %w", err)
 		}
 	}
 	if how > 1 {
@@ -125,12 +125,13 @@ func gust(t *testing.T, d *lab.Daemon, name string, how int, used *atomic.Int64)
 			return fmt.Errorf("a packet in its table: %w", err)
 		}
 		used.Add(1)
-		late.Go(func() { ns.Do(func() error { return datagrams(50) }) }) // on their way when it goes
+		late.Go(func() { ns.Do(func() error { return datagrams(50) }) }) // still on their way when it goes
 	}
 	return lab.Detach(name)
 }
 
-// datagrams sends some to a port of the loopback device that nobody listens on.
+// datagrams sends n datagrams to a port of the loopback device where nobody
+// listens.
 func datagrams(n int) error {
 	c, err := net.ListenPacket("udp4", "127.0.0.1:0")
 	if err != nil {

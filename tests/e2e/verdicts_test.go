@@ -29,7 +29,7 @@ func packets(t testing.TB, text, part string) int {
 	return n
 }
 
-// TestMark has the kernel's next hook see the mark that a rule of ours gave.
+// TestMark: the kernel's next hook sees the mark that a rule of ours set.
 func TestMark(t *testing.T) {
 	for _, f := range lab.Families {
 		t.Run(f.Name, func(t *testing.T) {
@@ -73,7 +73,7 @@ COMMIT
 			l.Passes(lab.TCPProbe, f)
 			l.Dropped(lab.TCPProbe, f)
 			if got := l.Server.Queues(t)[0]; got != 2 {
-				t.Errorf("%d packets came by the queue, want each of 2 just once", got)
+				t.Errorf("%d packets came to the queue, want 2: each packet once", got)
 			}
 			if n := packets(t, l.Server.Sh(t, f.Tool+"-legacy-save -c"), "--mark 0x2 -j DROP"); n != 1 {
 				t.Errorf("the kernel's next rule dropped %d packets, want 1", n)
@@ -85,7 +85,7 @@ COMMIT
 	}
 }
 
-// TestHandOver has one queue's chain give a packet to another queue.
+// TestHandOver moves packets from one queue's chain to another queue.
 func TestHandOver(t *testing.T) {
 	l := lab.NewNetwork(t)
 	l.Serve()
@@ -103,7 +103,7 @@ COMMIT
 		t.Errorf("FIRST %+v and SECOND %+v, want 2 and 1 stamps", first, second)
 	}
 	if q := l.Server.Queues(t); q[3] != 2 || q[5] != 2 {
-		t.Errorf("packets by queue: %v, want 2 by each of 3 and 5", q)
+		t.Errorf("packets by queue: %v, want 2 in each of 3 and 5", q)
 	}
 }
 
@@ -111,7 +111,7 @@ COMMIT
 func TestBalance(t *testing.T) {
 	l := lab.NewNetwork(t)
 	l.Serve()
-	// Any address of the block is the client's own; the server knows the way.
+	// Every address of the block is the client's own, and the server routes to it.
 	l.Client.Sh(t, "ip route add local 10.10.0.0/24 dev lo")
 	l.Server.Sh(t, fmt.Sprintf("ip route add 10.10.0.0/24 via %v", lab.IPv4.Client))
 	l.QueueTo(lab.IPv4, "filter", "INPUT", lab.UDPProbe.Match(lab.IPv4), "--queue-balance 0:1")
@@ -131,14 +131,14 @@ COMMIT
 		t.Errorf("ALL has %d entries, want %d", len(got), clients)
 	}
 	if q := l.Server.Queues(t); q[0] == 0 || q[1] == 0 || q[0]+q[1] != clients {
-		t.Errorf("packets by queue: %v, want all %d, some by each of 0 and 1", q, clients)
+		t.Errorf("packets by queue: %v, want %d in all, and some in each of 0 and 1", q, clients)
 	}
 	if n := packets(t, d.Must("rules"), "--name ALL"); n != clients {
 		t.Errorf("recentfs rules counts %d packets, want %d", n, clients)
 	}
 }
 
-// TestPortKnocking opens a port for who knocks at two others in order.
+// TestPortKnocking opens a port for a client that knocks at two others in order.
 func TestPortKnocking(t *testing.T) {
 	l := lab.NewNetwork(t)
 	l.Serve()

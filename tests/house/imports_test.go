@@ -1,3 +1,4 @@
+// Package house holds the plan of the imports.
 package house
 
 import (

@@ -16,8 +16,8 @@ import (
 	"recentfs/tests/lab"
 )
 
-// crowd is what all do at once to one table: entries that stay, others that
-// come and go by writes and by packets, and rules that are put in place again.
+// crowd is one table that many use at once: entries that stay, entries that come
+// and go by writes and by packets, and rules that are loaded again and again.
 type crowd struct {
 	t      *testing.T
 	file   string
@@ -32,16 +32,16 @@ type crowd struct {
 const (
 	crowdStay   = 60 // entries that stay
 	crowdGuests = 30 // and that come and go: with the senders' within ip_list_tot
-	// crowdReloads is how often the rules are put in place again; the test
-	// ends with the last time.
+	// crowdReloads is how often the rules are loaded again. The test ends with
+	// the last reload.
 	crowdReloads = 30
 )
 
 // senders are the addresses that packets come from.
 var senders = []string{"10.9.0.2", "10.9.0.11", "10.9.0.12", "10.9.0.13", "10.9.0.14"}
 
-// reader dumps the file by reads of a size, over and over. It checks each
-// line, which nobody may tear, and each dump.
+// reader dumps the file again and again, by reads of a size. It checks that no
+// line is torn, and each dump.
 func (c *crowd) reader(size int) {
 	buf := make([]byte, size)
 	for c.running() {
@@ -121,8 +121,8 @@ func (c *crowd) running() bool {
 	}
 }
 
-// TestLiveConcurrency has readers, writers, packets and reloads meet, at the
-// kernel's table and at ours.
+// TestLiveConcurrency reads, writes, sends packets and reloads at the same time,
+// at the kernel's table and at ours.
 func TestLiveConcurrency(t *testing.T) {
 	needKernel(t)
 	l := lab.NewNetwork(t)
@@ -149,8 +149,8 @@ COMMIT
 	})
 
 	stop := make(chan struct{})
-	// An entry that stays may be shown twice by the kernel, or not at all,
-	// when one before it goes: recent_seq_start counts. Here it may not.
+	// The kernel may show an entry that stays twice, or not at all, when an
+	// entry before it goes: recent_seq_start counts entries. Ours may not.
 	theirs, ours := &crowd{t: t, file: kernel, stop: stop}, &crowd{t: t, file: d.File("crowd"), stop: stop, exact: true}
 	var wg sync.WaitGroup
 	for _, c := range []*crowd{theirs, ours} {
@@ -198,7 +198,7 @@ COMMIT
 	}
 	t.Logf("%d packets, %d reloads, seed %d", sent, crowdReloads, *liveSeed)
 	if ours.dumps.Load() < 10 || ours.writes.Load() < 10 || theirs.dumps.Load() < 10 || sent < 100 || l.Server.Queues(t)[0] < 100 {
-		t.Error("not everything took place")
+		t.Error("too few dumps, writes or packets: the comparison is weak")
 	}
 }
 
@@ -228,8 +228,8 @@ func flood(l *lab.Network, stop <-chan struct{}) (sent int) {
 			unix.Close(fd)
 		}
 	}()
-	// A few a millisecond, so that packets do not take the machine from those
-	// who read and write.
+	// A few in a millisecond, so that packets leave the machine to the readers
+	// and writers.
 	tick := time.NewTicker(time.Millisecond)
 	defer tick.Stop()
 	for port := 1000; !l.T.Failed(); port = 1000 + (port+1)%1000 {
@@ -242,7 +242,7 @@ func flood(l *lab.Network, stop <-chan struct{}) (sent int) {
 			err := unix.Sendto(fd, []byte("x"), 0, &unix.SockaddrInet4{Port: port, Addr: lab.IPv4.Server.As4()})
 			if err == nil {
 				sent++
-			} else if err != unix.ECONNREFUSED && err != unix.ENOBUFS { // what an earlier one met
+			} else if err != unix.ECONNREFUSED && err != unix.ENOBUFS { // an earlier packet's error
 				l.T.Errorf("sending: %v", err)
 			}
 		}

@@ -9,16 +9,16 @@ import (
 type differenceKind uint8
 
 const (
-	weRefuse differenceKind = iota // what iptables and the kernel take
+	weRefuse differenceKind = iota // what iptables and the kernel accept
 	weTake                         // what they refuse
-	printed                        // what both take, and print differently
+	printed                        // what both accept, and print differently
 )
 
-// ruleDifference is a difference that is meant.
+// ruleDifference is an intended difference.
 type ruleDifference struct {
 	reason  string
 	kind    differenceKind
-	tool    string // part of the names of those that show it; empty for all
+	tool    string // part of the names of the tools that show it; empty for all
 	covers  *regexp.Regexp
 	example string // a rule that shows it
 }
@@ -35,8 +35,8 @@ const (
 		portOption + `|` + deviceOption + `|` + networkWord + `)`
 )
 
-// ruleDifferences are all of them: the package comment of match/ruleset in
-// full. One whose example no longer shows it fails the test.
+// ruleDifferences are all intended differences: the package comment of
+// match/ruleset in full. The test fails if an example shows its difference no more.
 var ruleDifferences = []ruleDifference{
 	{
 		reason: "a string that the kernel would cut is refused: a table's name",
@@ -59,12 +59,12 @@ var ruleDifferences = []ruleDifference{
 		example: "-p udp --dport 65536",
 	},
 	{
-		reason: "names are not looked up, and so taken for no mask",
+		reason: "names are not looked up: a host name is not a mask",
 		kind:   weRefuse, covers: regexp.MustCompile(`--mask[ =]localhost`),
 		example: "-m recent --set --mask localhost",
 	},
 	{
-		reason: "a mask has no zone, which getaddrinfo takes and iptables forgets",
+		reason: "a mask with a zone is refused: getaddrinfo accepts the zone and iptables forgets it",
 		kind:   weRefuse, covers: regexp.MustCompile(`--mask[ =]\S*%`),
 		example: "-m recent --set --mask fe80::%1",
 	},
@@ -74,7 +74,7 @@ var ruleDifferences = []ruleDifference{
 		example: "-m recent --set --mask ::ffff:255.255.0.0",
 	},
 	{
-		reason: "a mask of 255.255.255.255 is none, also in a rule of IPv6: what iptables-save prints of a rule for both families",
+		reason: "a mask of 255.255.255.255 is no mask, also in a rule of IPv6: what iptables-save prints of a rule for both families",
 		kind:   weTake, tool: "ip6", covers: regexp.MustCompile(`--mask[ =](255\.255\.255\.255|4294967295)( |$)`),
 		example: "-m recent --set --mask 255.255.255.255",
 	},
@@ -109,17 +109,17 @@ var ruleDifferences = []ruleDifference{
 		example: "-p icmp -m recent --set",
 	},
 	{
-		reason: "an address is one also where its mask is 0, for which iptables does not look at it",
+		reason: "an address must be good also if its mask is 0: iptables does not look at it then",
 		kind:   weRefuse, covers: regexp.MustCompile(networkWord + ` \S+/(0|::|0\.0\.0\.0)( |$)`),
 		example: "-s any/0 -m recent --set",
 	},
 	{
-		reason: "! may stand behind its option, as before iptables 1.4.3",
+		reason: "! may stand after its option, as before iptables 1.4.3",
 		kind:   weTake, covers: regexp.MustCompile(`(^| )` + takesNot + ` !( |$)`),
 		example: "-p ! tcp -m recent --set",
 	},
 	{
-		reason: "! may stand behind its option: it is no device's name",
+		reason: "! may stand after its option: it is not the name of a device",
 		kind:   weRefuse, covers: regexp.MustCompile(`(^| )` + deviceOption + ` !( |$)`),
 		example: "-i !",
 	},

@@ -70,7 +70,7 @@ var callCases = []fileCase{
 				unix.Munmap(b)
 			}
 		}
-	}, differs: "EIO of procfs; FUSE has ENODEV for a shared map, and an empty one that is private"},
+	}, differs: "procfs says EIO. FUSE says ENODEV for a shared map, and makes an empty private one"},
 	{name: "sendfile, splice, copy_file_range", do: func(tr *fileTrial) {
 		tr.put(10, 11)
 		var pipe [2]int
@@ -94,7 +94,7 @@ var callCases = []fileCase{
 		unix.Seek(source, 0, unix.SEEK_SET)
 		n, err := unix.Sendfile(tr.foo(), source, nil, 4096)
 		tr.add("sendfile to", n, err)
-	}, differs: "procfs has no write_iter, which the kernel wants for it; FUSE has one"},
+	}, differs: "the kernel needs write_iter for it, which procfs lacks and FUSE has"},
 	{name: "extended attributes", do: func(tr *fileTrial) {
 		for _, file := range []string{"foo", ".", "new"} {
 			path := tr.path(file)
@@ -111,11 +111,11 @@ var callCases = []fileCase{
 		tr.add("setxattr", "ok", unix.Setxattr(path, "system.posix_acl_access", []byte("x"), 0))
 		_, err := unix.Getxattr(path, "system.posix_acl_access", make([]byte, 10))
 		tr.add("getxattr", "ok", err)
-	}, differs: "ENODATA instead of EOPNOTSUPP: the kernel does not ask a FUSE that has no extended attributes"},
+	}, differs: "ENODATA instead of EOPNOTSUPP: the kernel does not ask a FUSE mount without extended attributes"},
 	{name: "list of extended attributes", do: func(tr *fileTrial) {
 		n, err := unix.Listxattr(tr.path("foo"), make([]byte, 100))
 		tr.add("listxattr", n, err)
-	}, differs: "procfs has an empty list; here there is none, which costs no request"},
+	}, differs: "procfs has an empty list. Here there is none, which saves a request"},
 	{name: "locks", do: func(tr *fileTrial) {
 		for _, flags := range []int{unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR} {
 			fd := tr.open("foo", flags)

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openFlag are those that open(2) knows, beside the access mode.
+// openFlags are the flags of open(2), without the access mode.
 var openFlags = []struct {
 	name string
 	bits int
@@ -91,7 +91,7 @@ var openCases = []fileCase{
 					tr.add("chown", "ok", unix.Chown(tr.path("foo"), -1, -1))
 					show()
 				})
-				// A write by somebody else takes a setuid bit away elsewhere.
+				// Elsewhere a write by another user clears the setuid bit.
 				tr.add("chmod", "ok", unix.Chmod(tr.path("foo"), mode|0o6016))
 				tr.as(3000, 3000, func() {
 					tr.write(tr.open("foo", unix.O_WRONLY), "+1.2.3.4")
@@ -139,8 +139,8 @@ var openCases = []fileCase{
 		}
 	}},
 	{name: "times are those of each stat", do: func(tr *fileTrial) {
-		// Ours may still be closing a file that a trial before had open for
-		// reading, and until then keeps no attributes: so more than once.
+		// Ours may still be closing a file that an earlier trial read. Until then
+		// the kernel caches no attributes: hence several rounds.
 		var err error
 		fresh := true
 		for i := 0; fresh && i < 50; i++ {
@@ -213,7 +213,7 @@ var openCases = []fileCase{
 		tr.add("mknod outside", "ok", unix.Mknod(outside, unix.S_IFREG|0o600, 0))
 		defer unix.Unlink(outside)
 		tr.add("link", "ok", unix.Link(outside, tr.path("new")))
-	}, differs: "EXDEV instead of ENOENT: procfs says at the lookup that there is no such name, FUSE cannot"},
+	}, differs: "EXDEV instead of ENOENT: procfs refuses the name at the lookup, which FUSE cannot"},
 	{name: "the directory's own name", do: func(tr *fileTrial) {
 		tr.add("rmdir", "ok", unix.Rmdir(tr.dir))
 		tr.add("rename", "ok", unix.Rename(tr.dir, tr.dir+"2"))

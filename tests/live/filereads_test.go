@@ -73,7 +73,7 @@ var readCases = []fileCase{
 			n, err = unix.Pwritev2(fd, [][]byte{[]byte("+1.2.3.4")}, -1, flags)
 			tr.add(fmt.Sprint("pwritev2 ", flags), n, err)
 		}
-	}, differs: "procfs takes no flags for a file that has no read_iter, FUSE does"},
+	}, differs: "procfs accepts no flags for a file without read_iter, FUSE does"},
 	{name: "seek to everywhere", do: func(tr *fileTrial) {
 		tr.put(10, 20)
 		fd := tr.foo()
@@ -90,7 +90,7 @@ var readCases = []fileCase{
 		for _, off := range []int64{0, 1, -1} {
 			tr.seek(fd, off, unix.SEEK_END)
 		}
-	}, differs: "seq_lseek refuses it, the kernel does it for FUSE by itself, from size 0"},
+	}, differs: "seq_lseek refuses it. For FUSE the kernel itself does it, from size 0"},
 	{name: "an entry gets stamps while it is read", do: func(tr *fileTrial) {
 		tr.put(10, 11)
 		fd := tr.foo()

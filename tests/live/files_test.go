@@ -25,7 +25,7 @@ type fileTrial struct {
 	shell   func(uid uint32, script string) string
 }
 
-// add notes an outcome: the errno's name, else the result.
+// add notes an outcome: the errno's name, or the result if there is no error.
 func (tr *fileTrial) add(what string, result any, err error) {
 	if err != nil {
 		result = unix.ErrnoName(err.(syscall.Errno))
@@ -59,8 +59,8 @@ func (tr *fileTrial) write(fd int, s string) {
 	tr.add(fmt.Sprintf("write %.20q", s), n, err)
 }
 
-// put adds addresses 10.0.0.from to 10.0.0.to-1, whose lines are all of one
-// length where the numbers are.
+// put adds addresses 10.0.0.from to 10.0.0.to-1. Their lines have one length if
+// the numbers have.
 func (tr *fileTrial) put(from, to int) {
 	fd := tr.open("foo", unix.O_WRONLY)
 	for i := from; i < to; i++ {
@@ -70,7 +70,7 @@ func (tr *fileTrial) put(from, to int) {
 }
 
 // bytes notes n bytes that were read. Addresses and stamps are not compared:
-// the kernel's order of entries is that of its hash.
+// the kernel lists entries in the order of its hash.
 func (tr *fileTrial) bytes(what string, b []byte, n int, err error) {
 	tr.add(what, fmt.Sprintf("%d %q", n, digit.ReplaceAll(b[:max(n, 0)], []byte("9"))), err)
 }
@@ -103,7 +103,8 @@ func (tr *fileTrial) sh(uid uint32, script string) {
 // as does something as another user, on this thread alone.
 func (tr *fileTrial) as(uid, gid uintptr, do func()) {
 	set := func(uid, gid uintptr) {
-		// The user last when rights are lost, and first when they return.
+		// Without rights nothing else can be set: the user loses them last and
+		// gets them back first.
 		for _, id := range [][2]uintptr{{unix.SYS_SETRESUID, 0}, {unix.SYS_SETRESGID, gid}, {unix.SYS_SETRESUID, uid}} {
 			if _, _, errno := unix.RawSyscall(id[0], ^uintptr(0), id[1], ^uintptr(0)); errno != 0 {
 				tr.add("set ids", "", errno)
@@ -121,8 +122,8 @@ var (
 	stampLike = regexp.MustCompile(`\d{9,}`)
 )
 
-// finish notes what the tables hold, empties them, closes the files, and gives
-// foo back the attributes that it began with.
+// finish notes what the tables hold, empties them, resets their attributes and
+// closes the files.
 func (tr *fileTrial) finish() []string {
 	for _, name := range []string{"foo", "bar"} {
 		text, err := os.ReadFile(tr.path(name))
@@ -148,8 +149,8 @@ func (tr *fileTrial) finish() []string {
 	return tr.note
 }
 
-// fileCase is a trial of both directories. Where the two end differently,
-// differs says why; README.md has the same for users.
+// fileCase is a trial of both directories. If the two end differently, differs
+// says why. README.md tells users the same.
 type fileCase struct {
 	name    string
 	do      func(*fileTrial)
@@ -236,8 +237,8 @@ func at(list []string, i int) string {
 	return "nothing"
 }
 
-// TestLiveFiles does to the kernel's files and to ours what programs may do to
-// a file.
+// TestLiveFiles does to the kernel's files and to ours all that programs do to
+// files.
 func TestLiveFiles(t *testing.T) {
 	s := newSides(t)
 	s.compare(t, openCases)
@@ -245,7 +246,7 @@ func TestLiveFiles(t *testing.T) {
 	s.compare(t, callCases)
 }
 
-// TestLiveShell has the shell and its tools read and write both.
+// TestLiveShell reads and writes both with the shell and its tools.
 func TestLiveShell(t *testing.T) {
 	newSides(t).compare(t, shellCases)
 }

@@ -73,8 +73,7 @@ func TestLiveHeaders(t *testing.T) {
 	}
 }
 
-// loadHeaderRules puts the rules to work on both sides, in an order made up
-// at random.
+// loadHeaderRules loads the rules on both sides, in a random order.
 func (r *referee) loadHeaderRules(g *headerGen) *headerSet {
 	r.t.Helper()
 	rules := append(append([]string(nil), headerRules[r.v6]...), transportRules...)
@@ -135,8 +134,8 @@ func (s *headerSet) decide(data []byte) (transport bool) {
 	return p.Transport
 }
 
-// rawSocket is a way to send packets from the namespace, headers and all. That
-// the kernel's rules drop them is an error which sending returns.
+// rawSocket returns what sends packets, with their headers, from the namespace.
+// The kernel's rules must drop each packet, which sending returns as an error.
 func (r *referee) rawSocket() (send func([]byte)) {
 	r.t.Helper()
 	family, to := unix.AF_INET, unix.Sockaddr(&unix.SockaddrInet4{Addr: [4]byte{127, 0, 0, 1}})
@@ -155,7 +154,7 @@ func (r *referee) rawSocket() (send func([]byte)) {
 	return func(packet []byte) {
 		r.t.Helper()
 		if err := unix.Sendto(fd, packet, 0, to); err != unix.EPERM {
-			r.t.Fatalf("sending %x: %v, want that the rules drop it", packet, err)
+			r.t.Fatalf("sending %x: %v, want EPERM: the rules drop it", packet, err)
 		}
 	}
 }
@@ -218,7 +217,7 @@ var extensionHeaders = []byte{
 	unix.IPPROTO_HOPOPTS, unix.IPPROTO_ROUTING, unix.IPPROTO_FRAGMENT, unix.IPPROTO_FRAGMENT, unix.IPPROTO_AH, unix.IPPROTO_DSTOPTS,
 }
 
-// extension is an extension header as long as it says it is.
+// extension is an extension header of the length that it claims.
 func (g *headerGen) extension(kind byte) []byte {
 	units := g.IntN(3)
 	b := make([]byte, 8+8*units)

@@ -14,14 +14,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The live referee: a kernel that has xt_recent itself shows beside the
-// program, in one network namespace, what it does.
-
-// procDir is the kernel's own directory of tables, of the network namespace of
-// the thread that looks at it.
+// procDir is the kernel's own directory of tables. A thread sees there the tables
+// of its network namespace.
 const procDir = "/proc/thread-self/net/xt_recent"
 
-// needKernel ends a test on a machine whose kernel has no xt_recent.
+// needKernel skips a test on a machine whose kernel has no xt_recent.
 func needKernel(t testing.TB) {
 	t.Helper()
 	if _, err := os.Stat("/proc/net/xt_recent"); errors.Is(err, fs.ErrNotExist) {
@@ -29,7 +26,7 @@ func needKernel(t testing.TB) {
 	}
 }
 
-// row is what must be the same in an entry of both: all but the stamps' times.
+// row is what must be equal in an entry of both: everything but the stamps' times.
 type row struct {
 	src           string
 	ttl           int
@@ -42,7 +39,7 @@ func rows(text string) ([]row, error) {
 	for line := range strings.Lines(text) {
 		f := strings.Fields(line)
 		if len(f) < 8 || f[1] != "ttl:" || f[3] != "last_seen:" || f[5] != "oldest_pkt:" {
-			return nil, fmt.Errorf("%q is no line of a table", line)
+			return nil, fmt.Errorf("%q is not a line of a table", line)
 		}
 		ttl, err := strconv.Atoi(f[2])
 		index, err2 := strconv.Atoi(f[6])

@@ -25,10 +25,10 @@ func TestLiveClock(t *testing.T) {
 	}}
 	r.load()
 	from, before := readJiffies(t)
-	// How far ours is ahead of the kernel's, in jiffies; packets that took
-	// longer than one to get to us do not count.
+	// How far our stamp is ahead of the kernel's, in jiffies. Packets that took
+	// longer than a jiffy to reach us do not count.
 	ahead, late := map[int64]int{}, 0
-	const apart = 97 * time.Millisecond // so that the packets meet all of a jiffy
+	const apart = 97 * time.Millisecond // so that packets come at every moment of a jiffy
 	const enough = 100                  // packets in time
 	start := time.Now()
 	for ; time.Since(start) < time.Minute || ahead[0] < enough && time.Since(start) < 3*time.Minute; time.Sleep(apart) {
@@ -53,12 +53,12 @@ func TestLiveClock(t *testing.T) {
 	}
 	to, after := readJiffies(t)
 	if got := float64(after.Sub(before)) / to.Sub(from).Seconds(); math.Abs(got-float64(w.hz)) > float64(w.hz)/100 {
-		t.Errorf("the kernel's jiffies went at %.2f a second, HZ is taken for %d", got, w.hz)
+		t.Errorf("the kernel counted %.2f jiffies a second, but we take HZ to be %d", got, w.hz)
 	}
 	compared := ahead[-1] + ahead[0] + ahead[1]
 	t.Logf("%d packets compared at %d Hz; ours ahead by jiffies: %v; %d more came late to us", compared, w.hz, ahead, late)
 	if ahead[0] < enough {
-		t.Errorf("only %d packets came in time, %d late: the machine is too slow", compared, late)
+		t.Errorf("only %d packets came in time and %d came late: the machine is too slow", compared, late)
 	}
 }
 
@@ -76,8 +76,8 @@ func (r *run) lastSeen() (kernel, ours jiffies.Jiffies) {
 	return jiffies.Jiffies(entries[0].LastSeen), jiffies.Jiffies(r.d.Only("clock").LastSeen)
 }
 
-// readJiffies reads both clocks from the kernel's list of timers, where the
-// machine shows it: the time is CLOCK_MONOTONIC.
+// readJiffies reads both clocks from the kernel's list of timers. The time is
+// CLOCK_MONOTONIC.
 func readJiffies(t *testing.T) (at time.Time, j jiffies.Jiffies) {
 	t.Helper()
 	text, err := os.ReadFile("/proc/timer_list")

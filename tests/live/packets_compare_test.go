@@ -69,8 +69,8 @@ func (r *run) differ(kernel, ours string) string {
 	return ""
 }
 
-// twins reports whether two stamps are a jiffy apart at most, or where a step
-// took longer, within that step.
+// twins reports whether two stamps are a jiffy apart at most or, if a step took
+// longer, both within that step.
 func (r *run) twins(a, b jiffies.Jiffies) bool {
 	if d := a.Sub(b); -1 <= d && d <= 1 {
 		return true

@@ -11,7 +11,7 @@ import (
 	"recentfs/tests/lab"
 )
 
-// scenario is a ruleset and what is done to it, made up at random.
+// scenario is a random ruleset, and random packets and writes for it.
 type scenario struct {
 	*rand.Rand
 	names    []string // of tables
@@ -30,8 +30,8 @@ type liveRule struct {
 	text   string
 }
 
-// liveStep is one burst of packets, one write to a table's file, or a rule
-// more, some time after the start.
+// liveStep is a burst of packets, a write to a table's file, or one more rule, at
+// some time after the start.
 type liveStep struct {
 	at           time.Duration
 	packets      []livePacket
@@ -60,12 +60,12 @@ type livePacket struct {
 	payload  int
 }
 
-// livePort is the destination port of all that is sent here, so that what the
-// kernel sends of itself does not meet the rules.
+// livePort is the destination port of every packet here, so that the rules ignore
+// what the kernel itself sends.
 const livePort = 7777
 
-// newScenario makes one up. unique begins the names of its tables, so that no
-// earlier table lives on in it.
+// newScenario makes a scenario. The names of its tables begin with unique, so that
+// they are not the tables of an earlier one.
 func newScenario(r *rand.Rand, unique string) *scenario {
 	s := &scenario{Rand: r, timed: r.IntN(3) == 0}
 	s.wide = !s.timed && r.IntN(6) == 0
@@ -95,7 +95,7 @@ func newScenario(r *rand.Rand, unique string) *scenario {
 	return s
 }
 
-// kernels are the rules as iptables-restore takes them.
+// kernels are the rules for iptables-restore.
 func (s *scenario) kernels(f lab.Family) string {
 	var b strings.Builder
 	b.WriteString("*mangle\n:LIVE - [0:0]\n")
@@ -162,8 +162,8 @@ func (s *scenario) match(b *strings.Builder, f lab.Family) {
 		if f.Name == "IPv6" {
 			masks = []string{"ffff:ffff::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:fffc", "::ff", "::", "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff"}
 		} else if len(s.families) == 1 {
-			// To the kernel this mask leaves nothing of an IPv6 address but
-			// four bytes, to us it is none (ruleset.readMask).
+			// The kernel masks an IPv6 address to four bytes with it. We take it
+			// for no mask (ruleset.readMask).
 			masks = append(masks, "255.255.255.255")
 		}
 		fmt.Fprintf(b, " --mask %s", masks[s.IntN(len(masks))])
@@ -190,8 +190,8 @@ func (s *scenario) hitcount() int {
 	return 1 + s.IntN(5)
 }
 
-// windows are the lengths in jiffies of what rules ask for: recent_mt's 32-bit
-// product.
+// windows are the lengths of the rules' --seconds in jiffies, by recent_mt's
+// 32-bit product.
 func (s *scenario) windows(hz uint32) (all []int64) {
 	for _, n := range s.seconds {
 		all = append(all, int64(n*hz))
@@ -199,8 +199,8 @@ func (s *scenario) windows(hz uint32) (all []int64) {
 	return all
 }
 
-// gap is how far apart the moments of a timed scenario are: none of their
-// distances comes nearer than 100 ms to a window's length.
+// gap is the time between the moments of a timed scenario: no distance of two
+// moments is within 100 ms of a window's length.
 const gap = 700 * time.Millisecond
 
 func (s *scenario) plan() {
@@ -246,7 +246,7 @@ func (s *scenario) writing(at time.Duration) liveStep {
 	return step
 }
 
-// anyTable is one that has a rule.
+// anyTable is a table that has a rule.
 func (s *scenario) anyTable() string { return s.used()[0] }
 
 // used are the tables that have a rule.
@@ -278,7 +278,7 @@ func (s *scenario) packet() livePacket {
 	return p
 }
 
-// source is an address from a few, or from more than a table keeps.
+// source is one of a few addresses, or one of more than a table keeps.
 func (s *scenario) source(f lab.Family) netip.Addr {
 	n := 1 + s.IntN(5)
 	if s.wide {

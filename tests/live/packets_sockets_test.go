@@ -17,8 +17,8 @@ type leaver struct {
 	hooks []string          // where it leaves
 	match map[string]string // what it is, and no other, by family
 	send  func(*lab.Network, lab.Family) error
-	// unlike are the families for which the kernel's attributes do not tell
-	// what this packet is: hasSocket of capture/nfqueue, and README.md.
+	// unlike are the families in which the kernel's attributes do not show what
+	// this packet is: see hasSocket of capture/nfqueue, and README.md.
 	unlike []string
 }
 
@@ -77,16 +77,16 @@ var leavers = []leaver{
 	}, unlike: []string{"IPv4", "IPv6"}},
 }
 
-// beyond are addresses that the client sends by the server and the server by
-// the client; groups are those that the server joins.
+// beyond are addresses that the client routes to the server, and the server back
+// to the client. groups are the multicast groups that the server joins.
 var (
 	beyond = map[string]netip.Addr{"IPv4": netip.MustParseAddr("10.6.0.1"), "IPv6": netip.MustParseAddr("fd06::1")}
 	groups = map[string]netip.Addr{"IPv4": netip.MustParseAddr("239.1.1.1"), "IPv6": netip.MustParseAddr("ff05::1234%eth0")}
 )
 
-// TestLiveSockets has the kernel send all kinds of packets, and compares what
-// its rules and ours take for their TTL: recent_mt adds 1 to that of a packet
-// that leaves and has no socket.
+// TestLiveSockets makes the kernel send all kinds of packets and compares the TTL
+// that its rules and ours see: recent_mt adds 1 for a packet that leaves without a
+// socket.
 func TestLiveSockets(t *testing.T) {
 	needKernel(t)
 	compared := 0
@@ -115,8 +115,8 @@ func TestLiveSockets(t *testing.T) {
 	t.Logf("%d kinds of packets compared", compared)
 }
 
-// compareLeaver passes one kind of packet at one hook through both. The rule
-// in front counts a packet whose TTL is as that of the one before it.
+// compareLeaver passes one kind of packet through both at one hook. The first rule
+// counts a packet that has the same TTL as the packet before it.
 func compareLeaver(t *testing.T, l *lab.Network, d *lab.Daemon, hook string, f lab.Family, p *leaver) {
 	match := p.match[f.Name]
 	rules := func(chain string) (text string) {
@@ -145,13 +145,13 @@ func compareLeaver(t *testing.T, l *lab.Network, d *lab.Daemon, hook string, f l
 			return fmt.Errorf("the packet is still on its way: the kernel has %+v, ours %+v", kernel, ours)
 		}
 		if same, unlike := reflect.DeepEqual(kernel, ours), slices.Contains(p.unlike, f.Name); same == unlike {
-			return fmt.Errorf("the kernel has %+v, ours %+v, and are to differ: %v", kernel, ours, unlike)
+			return fmt.Errorf("the kernel has %+v, ours %+v; expected to differ: %v", kernel, ours, unlike)
 		}
 		return nil
 	})
 }
 
-// seen is what a side knows of a packet: the entry of its source, and the
+// seen is what a side knows about a packet: the entry of its source, and the
 // rules' counters.
 type seen struct {
 	rows   []row

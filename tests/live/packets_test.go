@@ -16,13 +16,12 @@ import (
 )
 
 const (
-	liveWorlds   = 6   // namespaces at work at once, so that their waiting overlaps
+	liveWorlds   = 6   // namespaces at work at once: while one waits, another works
 	liveRulesets = 180 // in all of them together
 )
 
-// TestLivePackets sends random packets through random rules of the kernel's
-// and then through the same rules of ours, and compares the tables and what
-// each rule has counted.
+// TestLivePackets sends random packets through random rules of the kernel, then
+// through the same rules of ours. It compares the tables and the rules' counters.
 func TestLivePackets(t *testing.T) {
 	needKernel(t)
 	t.Parallel()
@@ -57,8 +56,8 @@ func (c *packetTally) String() string {
 		c.late.Load(), c.repeated.Load())
 }
 
-// compare does one ruleset, again where its steps came at such times that the
-// two sides might rightly differ: a stamp at the edge of a window.
+// compare does one ruleset. It tries again if the steps came at such times that
+// the two sides may differ: a stamp at the edge of a window.
 func (w *world) compare(i int, total *packetTally) {
 	const tries = 20
 	for try := range tries {
@@ -78,7 +77,7 @@ func (w *world) compare(i int, total *packetTally) {
 		}
 		return
 	}
-	w.t.Errorf("ruleset %d: after %d tries still no time to compare in: the machine is too slow", i, tries)
+	w.t.Errorf("ruleset %d: none of %d tries had its steps in time: the machine is too slow", i, tries)
 }
 
 // run is one try at a scenario.
@@ -136,7 +135,7 @@ func (r *run) do() {
 // edge reports whether two steps are as far apart as a window of a rule is
 // long, so that a jiffy decides what a rule says.
 func (r *run) edge() bool {
-	const slack = 2 // for what the clock here is off the kernel's and the daemon's
+	const slack = 2 // jiffies by which this clock differs from the kernel's and the daemon's
 	for _, window := range r.windows(r.hz) {
 		for i, a := range r.spans {
 			for _, b := range r.spans[i:] {

@@ -14,9 +14,9 @@ import (
 	"recentfs/tests/lab"
 )
 
-// world is a namespace in which packets pass rules of the kernel's and then
-// the daemon's. Packets come in by v0, whose other end is v1, and are forwarded
-// to v2.
+// world is a namespace in which packets pass the kernel's rules and then the
+// daemon's. Packets come in by v0, whose other end is v1. Forwarded packets leave
+// by v2.
 type world struct {
 	t                      *testing.T
 	ns                     *lab.Netns
@@ -35,8 +35,8 @@ const (
 	feed    = "*recent\n:QUEUE0 DROP [0:0]\n%sCOMMIT\n"
 )
 
-// newWorld makes a world. Each of its number's packets are sent by one thread
-// on one processor, so that none overtakes another on its way to the queue.
+// newWorld makes world number n. One thread on one processor sends all its packets,
+// so that they come to the queue in order.
 func newWorld(t *testing.T, n int) *world {
 	t.Helper()
 	w := &world{t: t, ns: lab.NewNetns(t)}
@@ -72,7 +72,7 @@ func newWorld(t *testing.T, n int) *world {
 		runtime.LockOSThread() // never unlocked: the thread ends with the test
 		var one unix.CPUSet
 		one.Set(n % runtime.NumCPU())
-		// Where this is refused there is but one processor to run on.
+		// Refused: there is only one processor anyway.
 		_ = unix.SchedSetaffinity(0, &one)
 		for f := range calls {
 			f()
@@ -110,7 +110,7 @@ func (w *world) open() (err error) {
 	return err
 }
 
-// queueState is how many packets wait for a verdict, and how many came so far.
+// queueState counts the packets that wait for a verdict and all that came so far.
 func (w *world) queueState() (waiting, came uint32) {
 	w.t.Helper()
 	buf := make([]byte, 256)

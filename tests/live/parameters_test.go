@@ -75,7 +75,7 @@ func TestLiveParameters(t *testing.T) {
 	}
 	t.Logf("%d outcomes compared", len(want))
 
-	// New tables take the owner on, those that are there keep theirs.
+	// New tables get the new owner, older tables keep theirs.
 	if err := os.WriteFile(ours+"/ip_list_uid", []byte("1234\n"), 0); err != nil {
 		t.Fatal(err)
 	}

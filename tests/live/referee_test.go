@@ -14,13 +14,13 @@ import (
 	"recentfs/tests/lab"
 )
 
-// referee is one of the iptables, in a network namespace of its own.
+// referee is one of the iptables tools, in a network namespace of its own.
 type referee struct {
 	t    *testing.T
 	ns   *lab.Netns
 	tool string // iptables-legacy, ...
 	v6   bool
-	lock string // its own, so that nobody else's iptables gets in the way
+	lock string // its own lock file, so that it waits for no other iptables
 	*tally
 }
 
@@ -41,7 +41,7 @@ func (r *referee) count(taken, refused int) {
 // chainOf is the chain of a rule in a text of many.
 func chainOf(i int) string { return fmt.Sprintf("r%04d", i) }
 
-// family is what makes a rule of ours one for the referee's family.
+// family limits a rule of ours to the referee's family.
 func (r *referee) family() string {
 	if r.v6 {
 		return "-6 "
@@ -65,7 +65,7 @@ func (r *referee) text(rules []string) string {
 	return b.String()
 }
 
-// ours is what check prints of rules, with their tables made.
+// ours is what `check` prints for the rules, after it made their tables.
 func (r *referee) ours(rules []string) (string, error) { return printOurs(r.text(rules)) }
 
 func printOurs(text string) (string, error) {
@@ -89,7 +89,7 @@ func printOurs(text string) (string, error) {
 	return b.String(), err
 }
 
-// toKernel and toOurs translate the lines that name what is built in.
+// toKernel and toOurs translate the names of the table and the built-in chains.
 var (
 	toKernel = strings.NewReplacer("*recent\n", "*filter\n", ":QUEUE0 ", ":INPUT ", ":QUEUE1 ", ":FORWARD ", ":QUEUE2 ", ":OUTPUT ")
 	toOurs   = strings.NewReplacer("*filter\n", "*recent\n", ":INPUT ", ":QUEUE0 ", ":FORWARD ", ":QUEUE1 ", ":OUTPUT ", ":QUEUE2 ")
@@ -111,17 +111,17 @@ func (r *referee) restore(text string) lab.Outcome {
 	return r.run(text, r.tool+"-restore")
 }
 
-// print restores a text and returns what is saved then, translated.
+// print restores a text and returns what the referee saves then, translated.
 func (r *referee) print(text string) string {
 	r.t.Helper()
 	if got := r.restore(toKernel.Replace(text)); got.Code != 0 {
-		r.t.Errorf("%s-restore refuses what it or check has printed: %s", r.tool, got.Stderr)
+		r.t.Errorf("%s-restore refuses what it or `check` printed: %s", r.tool, got.Stderr)
 		return ""
 	}
 	return r.saved()
 }
 
-// saved is what the referee's save prints of its table, translated.
+// saved is what the referee saves of its table, translated.
 func (r *referee) saved(args ...string) string {
 	r.t.Helper()
 	got := r.run("", r.tool+"-save", append([]string{"-t", "filter"}, args...)...)
@@ -134,7 +134,7 @@ func (r *referee) saved(args ...string) string {
 	return toOurs.Replace(b.String())
 }
 
-// alone restores each rule by itself, and returns how that ended.
+// alone restores each rule by itself and returns the exit codes.
 func (r *referee) alone(rules []string) (codes []int) {
 	r.t.Helper()
 	got := r.run(strings.Join(rules, "\n")+"\n", "sh", "-uc", `
@@ -166,8 +166,8 @@ func byChain(text string) map[string]string {
 	return chains
 }
 
-// withoutFamily takes the -4 or -6 off with which we begin a rule where
-// nothing else shows its family.
+// withoutFamily removes the -4 or -6 that we print first in a rule if nothing else
+// shows its family.
 func withoutFamily(rules string) string {
 	var b strings.Builder
 	for line := range strings.Lines(rules) {

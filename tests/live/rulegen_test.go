@@ -20,9 +20,8 @@ func recentOptionWords(v6 bool) []string {
 	}
 }
 
-// flagRules is every set of options with every action, inverted or not and
-// none, in an order made up at random; of several actions, each set with one
-// option at most.
+// flagRules is every set of options with every action and with none, plain and
+// inverted, in a random order. Sets of several actions have one option at most.
 func flagRules(rnd *rand.Rand, v6 bool) (rules []string) {
 	add := func(words []string) {
 		words = append([]string(nil), words...)
@@ -65,7 +64,7 @@ func actionSets() (sets [][]string) {
 	return sets
 }
 
-// The values of options, good and bad, each as it stands in a file.
+// The values of options, good and bad, as a file has them.
 var (
 	numberWords = []string{
 		"0", "1", "2", "20", "21", "31", "32", "33", "100", "255", "256", "65534", "65535", "65536",
@@ -87,8 +86,8 @@ var (
 	}
 )
 
-// edgeRules are the values at the edges of what is possible, options repeated,
-// inverted, cut short and written in other ways.
+// edgeRules have values at the limits, and options that are repeated, inverted,
+// cut short or spelt in other ways.
 func edgeRules(v6 bool) (rules []string) {
 	add := func(format string, args ...any) {
 		rules = append(rules, "-m recent "+fmt.Sprintf(format, args...))

@@ -13,12 +13,13 @@ import (
 	"recentfs/tests/lab"
 )
 
-// The same rules on both: what iptables and the kernel take or refuse, `check`
-// takes or refuses; what it prints, they take; what they print, it reads and
-// prints back. Only the names of the table and of its built-in chains are
-// translated. Differences that are meant are in live_differences_test.go.
+// The same rules on both sides: `check` accepts what iptables and the kernel
+// accept, and refuses what they refuse. They accept what `check` prints, and
+// `check` reads what they print and prints the same. Only the names of the table
+// and of its built-in chains are translated. differences_test.go has the intended
+// differences.
 
-// TestLiveRules is all rules through all referees.
+// TestLiveRules puts all rules to all referees.
 func TestLiveRules(t *testing.T) {
 	needKernel(t)
 	sum := &tally{shown: map[int]bool{}}
@@ -34,8 +35,8 @@ func TestLiveRules(t *testing.T) {
 				rnd := rand.New(rand.NewPCG(*liveSeed, uint64(i)))
 				flags := flagRules(rnd, r.v6)
 				if strings.HasSuffix(tool, "-nft") {
-					// The same extension and the same check of the kernel's; but
-					// a refusal takes nf_tables ten times as long.
+					// The kernel's extension and its check are the same, but
+					// nf_tables takes ten times as long to refuse a rule.
 					rnd.Shuffle(len(flags), func(i, j int) { flags[i], flags[j] = flags[j], flags[i] })
 					flags = flags[:len(flags)/4]
 				}
@@ -61,16 +62,16 @@ func TestLiveRules(t *testing.T) {
 	}
 	for i, d := range ruleDifferences {
 		if !sum.shown[i] {
-			t.Errorf("%q: a difference that is listed and does not occur, take it off the list: %s", d.example, d.reason)
+			t.Errorf("%q: a listed difference that does not occur any more: remove it from the list: %s", d.example, d.reason)
 		}
 	}
 }
 
-// iptablesVersion is the iptables that match/ruleset follows. What others take
-// and print differs in places: later ones print --seconds without a sign.
+// iptablesVersion is the iptables that match/ruleset follows. Other versions differ
+// in places: later ones print --seconds without a sign.
 const iptablesVersion = "v1.8.9"
 
-// needIPTables ends a test on a machine that has another iptables.
+// needIPTables skips a test on a machine that has another iptables.
 func needIPTables(t *testing.T, tool string) {
 	t.Helper()
 	out, err := exec.Command(tool, "-V").Output()
@@ -86,11 +87,11 @@ func needIPTables(t *testing.T, tool string) {
 const (
 	liveRuleBatches = 4
 	liveRuleBatch   = 250
-	// liveRulesProgram go through the program itself.
+	// liveRulesProgram is how many go through the program itself.
 	liveRulesProgram = 12
 )
 
-// compare puts rules, each what follows the -A and its chain, to both.
+// compare puts rules to both sides. A rule is what follows "-A CHAIN".
 func (r *referee) compare(rules []string) {
 	r.t.Helper()
 	var taken, refused []string
@@ -115,8 +116,8 @@ func (r *referee) compare(rules []string) {
 	}
 }
 
-// compareProgram has the program check rules, and compares how that ends and
-// what it prints with what was compared with the kernel.
+// compareProgram checks rules with the program. It must end and print as the
+// package does, which was compared with the kernel.
 func (r *referee) compareProgram(rules []string) {
 	r.t.Helper()
 	file := filepath.Join(r.t.TempDir(), "rules")
@@ -128,13 +129,13 @@ func (r *referee) compareProgram(rules []string) {
 		want, err := printOurs(text)
 		got := r.ns.Run(r.t, lab.Program(r.t), "check", "--compat", "modern", "--rules", file)
 		if (got.Code == 0) != (err == nil) || got.Stdout != want {
-			r.t.Errorf("seed %d, rule %q: check ends with %d and prints\n%s%s, want\n%s%v",
+			r.t.Errorf("seed %d, rule %q: check exits with %d and prints\n%s%s, want\n%s%v",
 				*liveSeed, rule, got.Code, got.Stdout, got.Stderr, want, err)
 		}
 	}
 }
 
-// compareTaken finds the rules that we take and the referee refuses, and
+// compareTaken reports the rules that we accept and the referee refuses, and
 // returns the others.
 func (r *referee) compareTaken(rules []string) (both []string) {
 	r.t.Helper()
@@ -150,8 +151,8 @@ func (r *referee) compareTaken(rules []string) (both []string) {
 	return append(r.compareTaken(rules[:half:half]), r.compareTaken(rules[half:])...)
 }
 
-// comparePrinted compares what is printed of rules that both take, and has
-// each read what the other has printed.
+// comparePrinted compares what both print for rules that both accept. Each side
+// must read what the other printed.
 func (r *referee) comparePrinted(rules []string) {
 	r.t.Helper()
 	if len(rules) == 0 {
@@ -159,7 +160,7 @@ func (r *referee) comparePrinted(rules []string) {
 	}
 	ours, err := r.ours(rules)
 	if err != nil {
-		r.t.Errorf("taken one by one, refused together: %v", err)
+		r.t.Errorf("accepted one by one, refused together: %v", err)
 		return
 	}
 	theirs := r.print(r.kernelText(rules))
@@ -173,7 +174,7 @@ func (r *referee) comparePrinted(rules []string) {
 		}
 		r.differ(printed, rule, fmt.Sprintf("%s prints\n%swe print\n%s", r.tool, k, o))
 		if alone, err := r.ours([]string{rule}); err != nil || r.restore(toKernel.Replace(alone)).Code != 0 {
-			r.t.Errorf("rule %q: %s refuses what check prints of it: %v\n%s", rule, r.tool, err, alone)
+			r.t.Errorf("rule %q: %s refuses what check prints for it: %v\n%s", rule, r.tool, err, alone)
 		}
 	}
 	if len(same) < len(rules) {

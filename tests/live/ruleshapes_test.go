@@ -6,8 +6,8 @@ import (
 	"strings"
 )
 
-// ruleGen makes up rules with everything that is evaluated here. Most of them
-// are good, some are damaged.
+// ruleGen makes random rules with everything that we evaluate. Most of them are
+// good, some are damaged.
 type ruleGen struct {
 	*rand.Rand
 	v6 bool
@@ -29,8 +29,8 @@ func (g *ruleGen) pick(from ...string) string { return from[g.IntN(len(from))] }
 // not is a ! now and then.
 func (g *ruleGen) not() string { return g.pick("", "", "", "! ") }
 
-// rule is parts in an order made up at random, except that a rule's protocol
-// comes first where a match asks for it.
+// rule is parts in a random order, except that the protocol comes before a match
+// that needs it.
 func (g *ruleGen) rule() string {
 	var parts []string
 	maybe := func(in int, part func() string) {
@@ -91,7 +91,7 @@ func (g *ruleGen) protocol() string {
 		"0", "1", "6", "17", "58", "132", "47", "250", "255", "256", "0x6", "021")
 }
 
-// transport is a -p, with the match that goes with it or not.
+// transport is a -p, with or without the match of that protocol.
 func (g *ruleGen) transport() string {
 	p := g.not() + g.pick("-p ", "--protocol ")
 	switch g.IntN(8) {

@@ -2,7 +2,7 @@ package live
 
 import "strings"
 
-// scripts are run in the directory; what they print is compared.
+// scripts runs lines in the directory and compares what they print.
 func scripts(uid uint32, lines ...string) func(*fileTrial) {
 	return func(tr *fileTrial) {
 		for _, line := range lines {
@@ -11,10 +11,10 @@ func scripts(uid uint32, lines ...string) func(*fileTrial) {
 	}
 }
 
-// some puts addresses in, all of one length.
+// some adds addresses of one length.
 const some = "for i in 10 11 12 13 14 15 16 17 18 19; do echo +10.0.0.$i > foo; done; echo $?"
 
-// masked hides which address a line is of: the kernel's order is its hash's.
+// masked hides the addresses of lines: the kernel lists them in its hash's order.
 func masked(commands ...string) []string {
 	lines := []string{some}
 	for _, c := range commands {
@@ -23,7 +23,7 @@ func masked(commands ...string) []string {
 	return lines
 }
 
-// python runs a program that prints what it sees, and the name of an error.
+// python runs a Python program, which prints the name of an error.
 func python(body string) string {
 	lines := strings.Split(strings.Trim(body, "\n"), "\n")
 	return "python3 -c '\nimport os, re\ntry:\n  " + strings.Join(lines, "\n  ") + "\nexcept Exception as e:\n  print(type(e).__name__, getattr(e, \"strerror\", \"\"))\n'"
@@ -97,7 +97,7 @@ var shellCases = []fileCase{
 		"du foo", "du -s", "readlink foo; echo $?", "tree 2>/dev/null | head -1; cd foo; echo $?", "chmod 600 foo; ls -l foo | cut -c-10; chmod +x,g=u foo; ls -l foo | cut -c-10", "chown 7:8 foo; stat -c '%u %g' foo; chgrp 0 foo; stat -c '%u %g' foo")},
 	{name: "tests as another user", do: scripts(1000, "for t in e r w x O; do test -$t foo; echo $t $?; done", "cat foo; echo $?", "echo / > foo; echo $?", "ls -l foo | cut -c-32", "chmod 666 foo; echo $?", "touch foo; echo $?", "sed -i s/a/b/ foo 2>/dev/null; echo $?", "rm -f foo; echo $?", "tee foo < /dev/null; echo $?")},
 	{name: "new names as another user", do: scripts(1000, "echo +1.2.3.4 > new; echo $?", "mkdir new; echo $?"),
-		differs: "EACCES instead of ENOENT: FUSE has the directory's permissions looked at first"},
+		differs: "EACCES instead of ENOENT: with FUSE the kernel checks the directory's permissions first"},
 	{name: "block size", do: scripts(0, "stat -c %o foo"), differs: "larger by choice: each read is a round trip"},
 	{name: "many writes of a loop", do: scripts(0, "i=0; while [ $i -lt 150 ]; do echo +10.1.0.$i > foo; i=$((i+1)); done; wc -l < foo",
 		"i=100; while [ $i -lt 150 ]; do echo -10.1.0.$i > foo; i=$((i+1)); done; wc -l < foo")},

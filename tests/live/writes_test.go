@@ -15,14 +15,13 @@ import (
 	"recentfs/tests/lab"
 )
 
-var liveSeed = flag.Uint64("live-seed", 1, "the seed of what is compared with the kernel at random")
+var liveSeed = flag.Uint64("live-seed", 1, "the seed of the random comparisons with the kernel")
 
 // liveWrites is how many random writes are compared with the kernel's file.
 const liveWrites = 100_000
 
-// TestLiveWrites writes the same random text to the kernel's file and to ours
-// and compares what write(2) returns, where the position is then, and the
-// table.
+// TestLiveWrites writes the same random text to the kernel's file and to ours. It
+// compares what write(2) returns, the position after it, and the table.
 func TestLiveWrites(t *testing.T) {
 	t.Parallel()
 	needKernel(t)
@@ -85,7 +84,7 @@ func (p *pair) close() {
 }
 
 // compareWrite writes text to both from position 0. After a flush the position
-// is not compared: that it stays is what FUSE cannot do.
+// is not compared: procfs leaves it, which FUSE cannot.
 func (p *pair) compareWrite(t *testing.T, text string) {
 	kn, kpos, kerr := writeFrom0(p.kernel, text)
 	on, opos, oerr := writeFrom0(p.ours, text)
@@ -122,7 +121,7 @@ func writeFrom0(fd int, text string) (n int, pos int64, err error) {
 	return max(n, 0), pos, err
 }
 
-// writeGen makes up texts to write: mostly addresses, many of them damaged.
+// writeGen makes random texts to write: mostly addresses, many of them damaged.
 type writeGen struct{ *rand.Rand }
 
 func (g *writeGen) text() string {

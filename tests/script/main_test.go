@@ -1,3 +1,5 @@
+// Package script tests the command line: scripts that read like documentation,
+// and the README.
 package script
 
 import (

@@ -13,11 +13,12 @@ import (
 
 // TestReadme runs what README.md tells a newcomer to type: its blocks marked
 // `sh`, one after the other, in one shell, as root, in the top directory. Every
-// command must succeed. A line that ends in " &" starts a daemon in the place of
-// the one before, and the next line waits until it is ready. Something listens on port 22.
+// command must succeed. A line that ends in " &" starts a daemon instead of the
+// one before, and the next line waits until the daemon is ready. Something listens
+// on port 22.
 //
-// Nothing of it is seen outside: the shell has process, mount and network
-// namespaces of its own, and nothing yet in /run and /etc/recentfs.
+// The shell has process, mount and network namespaces of its own, where /run and
+// /etc/recentfs are empty, so that nothing is seen outside.
 func TestReadme(t *testing.T) {
 	text, err := os.ReadFile(filepath.Join("..", "..", "README.md"))
 	if err != nil {
@@ -36,7 +37,7 @@ func TestReadme(t *testing.T) {
 		"PATH="+filepath.Dir(lab.Program(t))+string(os.PathListSeparator)+os.Getenv("PATH"))
 	if got := l.Server.Finish(t, cmd); got.Code != 0 {
 		said, _ := os.ReadFile(log)
-		t.Errorf("exit %d: the last command of these failed\n%s\nprinted so far:\n%s\nthe daemon said:\n%s", got.Code, got.Stderr, got.Stdout, said)
+		t.Errorf("exit %d: the last of these commands failed\n%s\nprinted so far:\n%s\nthe daemon said:\n%s", got.Code, got.Stderr, got.Stdout, said)
 	}
 }
 
@@ -45,7 +46,7 @@ const readmeSetup = `
 mount -t tmpfs none /run
 mkdir -p /run/lock /etc/recentfs
 mount -t tmpfs none /etc/recentfs
-ready() { # waits for the word in what the last daemon said
+ready() { # waits until the last daemon says it
 	{ set +x; } 2>/dev/null
 	until grep -qw ready "$LOG"; do kill -0 $!; sleep 0.01; done
 	set -x

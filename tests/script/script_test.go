@@ -19,13 +19,13 @@ import (
 	"recentfs/tests/lab"
 )
 
-// TestScripts runs the scripts of testdata/script: what a user types and what
-// the program answers. A script finds ssh.pcap in its directory, and has a
-// command of ours: `fails STATUS PROGRAM ARG...` wants that exit status, one
-// line on standard error and nothing on standard output.
+// TestScripts runs the scripts of testdata/script: what a user types and what the
+// program answers. A script finds ssh.pcap in its directory, and can use a command
+// of ours: `fails STATUS PROGRAM ARG...` wants that exit status, one line on
+// standard error and nothing on standard output.
 func TestScripts(t *testing.T) {
 	program := lab.Program(t)
-	// What ought to fail could succeed, and then not in everyone's namespace.
+	// A `run` that should fail may succeed: not in the machine's own namespace.
 	ns := lab.NewNetns(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join("testdata", "script"),
@@ -47,7 +47,7 @@ func fails(ts *testscript.TestScript, ns *lab.Netns, neg bool, args []string) {
 	}
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
-	// Where a `run` does not fail as it ought to, timeout's 124 says so.
+	// If a `run` does not fail, timeout ends it with status 124.
 	err = ns.Do(func() error { return ts.Exec("timeout", append([]string{lab.Patience.String()}, args[1:]...)...) })
 	var exit *exec.ExitError
 	if !errors.As(err, &exit) {
@@ -64,9 +64,9 @@ func fails(ts *testscript.TestScript, ns *lab.Netns, neg bool, args []string) {
 	}
 }
 
-// writeCapture makes a capture file: from noon of the first day of 2026 on,
-// 192.0.2.7 opens an ssh connection every 10 seconds, six times, and
-// 2001:db8::7 one just after the first.
+// writeCapture makes a capture file: from noon of 1 January 2026 on, 192.0.2.7
+// opens an ssh connection every 10 seconds, six times, and 2001:db8::7 opens one a
+// second after the first.
 func writeCapture(path string) error {
 	f, err := os.Create(path)
 	if err != nil {

@@ -1,3 +1,4 @@
+// Package vectors replays transcripts of the kernel module's own answers.
 package vectors
 
 import (
@@ -22,7 +23,7 @@ import (
 	"recentfs/match/recent"
 )
 
-// vector is one line of a transcript of the kernel module's own answers.
+// vector is one line of a transcript: what was asked, and what the module answered.
 type vector struct {
 	Op string `json:"op"`
 
@@ -60,8 +61,8 @@ type vector struct {
 	Want json.RawMessage `json:"want"`
 }
 
-// TestVectors replays the transcripts of testdata, and those of the
-// directory that RECENTFS_VECTORS names.
+// TestVectors replays the transcripts of testdata, and those of the directory
+// that RECENTFS_VECTORS names.
 func TestVectors(t *testing.T) {
 	dirs := []string{"testdata"}
 	if dir := os.Getenv("RECENTFS_VECTORS"); dir != "" {
@@ -116,7 +117,7 @@ type module struct {
 	rules map[int]*recent.Rule
 }
 
-// do carries out one line and returns the answer in the form of its want.
+// do does what one line asks and returns the answer in the form of its want.
 func (m *module) do(t *testing.T, v *vector) any {
 	switch v.Op {
 	case "init":
@@ -269,7 +270,7 @@ func okOr(t *testing.T, err error) any {
 func errno(t *testing.T, err error) string {
 	var e syscall.Errno
 	if !errors.As(err, &e) {
-		t.Fatalf("an error without errno: %v", err)
+		t.Fatalf("not an errno: %v", err)
 	}
 	return unix.ErrnoName(e)
 }
