@@ -70,7 +70,7 @@ func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 	defer scratches.Put(w)
 	w.text = append(w.text[:0], c.rest...)
 	for c.pos < pos {
-		more, err := c.form(w, 1)
+		more, err := c.appendLines(w, 1)
 		if err != nil || !more {
 			c.rest = nil
 			return 0, err
@@ -80,7 +80,7 @@ func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 		w.text = append(w.text[:0], w.text[skip:]...)
 	}
 	for enough := min(len(p), AnswerSize); len(w.text) < enough; {
-		more, err := c.form(w, enough-len(w.text))
+		more, err := c.appendLines(w, enough-len(w.text))
 		if err != nil {
 			return 0, err
 		}
@@ -99,73 +99,80 @@ func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 	return n, nil
 }
 
-// form appends the lines of the next entries to w.text, as many as it takes to
-// be sure of want bytes or as are copied at a time, and at least one.
+// appendLines appends the lines of the next entries to w.text, as many as it
+// takes to be sure of want bytes or as are copied at a time, and at least one.
 // It reports false at the end of the table.
-func (c *Cursor) form(w *scratch, want int) (bool, error) {
+func (c *Cursor) appendLines(w *scratch, want int) (bool, error) {
 	var ring uint32
 	for done := false; !done; {
 		var err error
-		if ring, done, err = c.copySome(w, want); err != nil {
+		if ring, done, err = c.copyEntries(w, want); err != nil {
 			return false, err
 		}
 	}
 	for raw := w.raw; len(raw) > 0; {
 		s := (*slot)(unsafe.Pointer(&raw[0]))
-		stamps := unsafe.Slice((*jiffies.Jiffies)(unsafe.Pointer(&raw[slotHead])), s.inUse(ring))
+		stamps := unsafe.Slice((*jiffies.Jiffies)(unsafe.Pointer(&raw[slotHead])), s.stampCount(ring))
 		w.text = appendLine(w.text, s, stamps)
-		raw = raw[slotHead+uintptr(len(stamps))*8:]
+		raw = raw[slotHead+uintptr(len(stamps))*stampSize:]
 	}
 	return len(w.raw) > 0, nil
 }
 
-// copySome copies the next entries into w.raw, looking at up to scanSlots
-// slots, and returns the table's ring size. It is not done while neither an
-// entry nor the end of the table was met.
+// copyEntries copies the next entries into w.raw, looking at up to scanSlots
+// slots, and returns the table's ring size. It is not done until it met an entry
+// or the end of the table.
 //
 // It copies without the table's lock, and again if the table was changed
 // meanwhile, as a reader of a seqcount_t does in the kernel. A packet that meets
 // the lock taken waits for far longer than a copy takes: its thread has to sleep
 // and to be woken, and may have driven the reader's off the processor.
-func (c *Cursor) copySome(w *scratch, want int) (ring uint32, done bool, err error) {
+//
+// The sequence count is read under the lock, before and after. Whoever changes
+// the table has the lock and counts first, and a table that moves to another
+// region takes its count along: so an equal count means that nobody changed
+// anything in between.
+func (c *Cursor) copyEntries(w *scratch, want int) (ring uint32, done bool, err error) {
 	t := c.t
 	t.copying.RLock()
 	defer t.copying.RUnlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for try := 0; try < copyTries && !t.dead; try++ {
-		r, changes := t.region, t.changes
+		r, used, sequence := t.region, t.header.used, t.header.sequence
 		t.mu.Unlock()
-		next, done := r.copySome(w, c.next, want)
+		next, done := r.copySlots(w, c.next, used, want)
 		t.mu.Lock()
-		if t.changes == changes {
+		if t.header.sequence == sequence {
 			c.next = next
-			return r.ring, done, nil
+			return t.header.ring, done, nil
 		}
 	}
 	if t.dead {
 		return 0, true, errGone
 	}
-	c.next, done = t.region.copySome(w, c.next, want)
-	return t.ring, done, nil
+	c.next, done = t.copySlots(w, c.next, t.header.used, want)
+	return t.header.ring, done, nil
 }
 
-// copySome copies entries into w.raw, from slot next on, and returns where to
-// go on. While the region changes it copies nonsense, but nothing else.
-func (r *region) copySome(w *scratch, next uint32, want int) (uint32, bool) {
+// copySlots copies the entries of slots next to used into w.raw, with their
+// stamps, and returns where to go on. While the region changes it copies
+// nonsense, but stays within the region: it depends on nothing but the geometry.
+func (r *region) copySlots(w *scratch, next, used uint32, want int) (uint32, bool) {
+	ring := r.header.ring
 	w.raw = w.raw[:0]
-	for last := next + scanSlots; next <= r.used && next < last; next++ {
+	for last := next + scanSlots; next <= used && next < last; next++ {
 		s := r.slot(next)
 		if s.family == 0 {
 			continue
 		}
-		w.raw = append(w.raw, unsafe.Slice((*byte)(unsafe.Pointer(s)), slotHead+uintptr(s.inUse(r.ring))*8)...)
+		w.raw = append(w.raw, unsafe.Slice((*byte)(unsafe.Pointer(s)), slotHead+uintptr(s.stampCount(ring))*stampSize)...)
 		want -= longestLine(int(s.nstamps))
 		if want <= 0 || len(w.raw) >= copyBytes {
 			return next + 1, true
 		}
 	}
-	return next, len(w.raw) > 0 || next > r.used
+	return next, len(w.raw) > 0 || next > used
 }
 
 // longestLine is no less than the length of any line with that many stamps.
@@ -185,7 +192,7 @@ func appendLine(b []byte, s *slot, stamps []jiffies.Jiffies) []byte {
 	b = append(b, " ttl: "...)
 	b = strconv.AppendUint(b, uint64(s.ttl), 10)
 	b = append(b, " last_seen: "...)
-	b = strconv.AppendUint(b, uint64(stamps[s.latest(uint32(len(stamps)))]), 10)
+	b = strconv.AppendUint(b, uint64(stamps[s.newestIndex(uint32(len(stamps)))]), 10)
 	b = append(b, " oldest_pkt: "...)
 	b = strconv.AppendUint(b, uint64(s.index), 10)
 	return append(appendStamps(b, stamps[:s.nstamps]), '\n')

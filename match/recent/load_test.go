@@ -35,8 +35,8 @@ func TestCheckAllOrNothing(t *testing.T) {
 		{Name: "t", CheckSet: Check, HitCount: 100, Mask: AllOnes},
 		{Name: "new", CheckSet: Set, Mask: AllOnes},
 	})
-	if err != nil || len(rules) != 3 || rules[0].table != set.table || set.table.ring != 128 || len(w.Tables()) != 2 {
-		t.Errorf("%v: %d rules, %d stamps, %d tables", err, len(rules), set.table.ring, len(w.Tables()))
+	if err != nil || len(rules) != 3 || rules[0].table != set.table || set.table.header.ring != 128 || len(w.Tables()) != 2 {
+		t.Errorf("%v: %d rules, %d stamps, %d tables", err, len(rules), set.table.header.ring, len(w.Tables()))
 	}
 	w.want("t")
 }

@@ -72,8 +72,8 @@ func (w *world) holds(t *Table, list []string) {
 		}
 		n = t.slot(n).newer
 	}
-	if n != 0 || int(t.entries) != len(list) {
-		w.Fatalf("the table has %d entries, slot %d behind the last of %v", t.entries, n, list)
+	if n != 0 || int(t.header.entries) != len(list) {
+		w.Fatalf("the table has %d entries, slot %d after the last of %v", t.header.entries, n, list)
 	}
 	places := 0
 	for _, p := range t.index {
@@ -90,11 +90,8 @@ func (w *world) holds(t *Table, list []string) {
 func TestFlushWithoutMemory(t *testing.T) {
 	w := filled(t, 100)
 	set := w.rule(Info{CheckSet: Set})
-	limit, ring := set.table.limit, set.table.ring
-	set.table.limit, set.table.ring = MaxListTot, 1<<16 // more than there is room for
-	err := w.write("t", "/")
-	set.table.limit, set.table.ring = limit, ring
-	if err != nil {
+	w.module.memory = func(uint64) (memory, error) { return memory{}, unix.ENOMEM }
+	if err := w.write("t", "/"); err != nil {
 		t.Fatal(err)
 	}
 	w.holds(set.table, nil)
@@ -127,12 +124,12 @@ func TestProbes(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(1, 2))
-			table := &Table{limit: limit}
 			for range secrets {
-				if err := table.reserve(limit, 1); err != nil {
+				table, err := newRegion(anonymousMemory, limit, 1)
+				if err != nil {
 					t.Fatal(err)
 				}
-				table.key = addr.Addr{Lo: random.Uint64(), Hi: random.Uint64()}
+				table.header.key = addr.Addr{Lo: random.Uint64(), Hi: random.Uint64()}
 				for i := range uint64(limit) {
 					table.add(c.addr(i), unix.NFPROTO_IPV6, 64, 1)
 				}
@@ -144,9 +141,9 @@ func TestProbes(t *testing.T) {
 					}
 				}
 				if mean := float64(all) / limit; mean > 1.7 || longest > 80 {
-					t.Errorf("secret %x: an address takes %.2f places, and one %d", table.key, mean, longest)
+					t.Errorf("secret %x: an address takes %.2f places, and one %d", table.header.key, mean, longest)
 				}
-				table.region.release()
+				table.memory.release()
 			}
 		})
 	}

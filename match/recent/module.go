@@ -12,6 +12,8 @@ import (
 type Module struct {
 	params Params // UID and GID as they were at the start: uid and gid hold them
 	clock  jiffies.Clock
+	// memory gives a table memory for its region.
+	memory func(size uint64) (memory, error)
 	// uid and gid are ip_list_uid and ip_list_gid. They own the files of the
 	// tables that are made from now on.
 	uid, gid atomic.Uint32
@@ -23,7 +25,7 @@ func NewModule(p Params, clock jiffies.Clock) (*Module, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	m := &Module{params: p, clock: clock}
+	m := &Module{params: p, clock: clock, memory: anonymousMemory}
 	m.SetUID(p.UID)
 	m.SetGID(p.GID)
 	return m, nil

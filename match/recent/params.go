@@ -1,20 +1,3 @@
-// Package recent is the kernel's xt_recent: tables of recently seen addresses,
-// the rules that match packets against them, and the file protocol that reads
-// and writes them.
-//
-// Two compatibilities share one engine. Classic is the module as it stood
-// around Linux 3.0, Modern is the module of Linux 6.11 and later. Where the
-// two differ, the difference is a value that Params computes.
-//
-// Functions name the kernel function that they follow, in
-// net/netfilter/xt_recent.c where no other file is said. Three defects of the
-// kernel's are not followed: an entry that a packet is about to update is
-// never reaped, a read after a seek does not repeat the last line, and with
-// 65536 stamps an entry's newest stamp is never looked for in front of its
-// first.
-//
-// Lock order: Registry.mu, then Table.copying, then Table.mu. No lock is held
-// across an Event or another call out of this package.
 package recent
 
 import (

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"sync"
 
-	"recentfs/match/addr"
 	"recentfs/match/jiffies"
 )
 
@@ -51,7 +50,7 @@ func (r *Registry) CheckAll(infos []Info) ([]*Rule, error) {
 		}
 	}
 	r.mu.Lock()
-	p, err := r.plan(infos)
+	p, err := newPlan(r, infos)
 	if err != nil {
 		r.mu.Unlock()
 		return nil, err
@@ -75,86 +74,6 @@ func (e *CheckError) Error() string { return fmt.Sprintf("table %q: %v", e.Table
 
 // Unwrap is the reason.
 func (e *CheckError) Unwrap() error { return e.Err }
-
-// plan is what rules need, reserved and not yet in place.
-type plan struct {
-	reg    *Registry
-	tables map[string]*Table // new ones
-	made   []*Table          // the same, in order
-	wider  map[*Table]region // for tables that are there
-}
-
-// plan reserves what the rules need. r.mu is held.
-func (r *Registry) plan(infos []Info) (*plan, error) {
-	p := &plan{reg: r, tables: make(map[string]*Table), wider: make(map[*Table]region)}
-	rings := make(map[string]uint32)
-	for i := range infos {
-		rings[infos[i].Name] = max(rings[infos[i].Name], r.module.params.ring(infos[i].HitCount))
-	}
-	for i := range infos {
-		if err := p.reserve(&infos[i], rings[infos[i].Name]); err != nil {
-			p.cancel()
-			return nil, &CheckError{i, infos[i].Name, err}
-		}
-	}
-	return p, nil
-}
-
-// reserve makes sure that there is a table for a rule with room for ring
-// stamps an address.
-func (p *plan) reserve(info *Info, ring uint32) error {
-	if p.tables[info.Name] != nil {
-		return nil
-	}
-	t := p.reg.tables[info.Name]
-	if t == nil {
-		t, err := newTable(p.reg.module, info, ring)
-		if err == nil {
-			p.tables[info.Name] = t
-			p.made = append(p.made, t)
-		}
-		return err
-	}
-	if _, done := p.wider[t]; done || ring <= t.ringSize() {
-		return nil
-	}
-	var wide region
-	err := wide.reserve(t.limit, ring)
-	if err == nil {
-		p.wider[t] = wide
-	}
-	return err
-}
-
-// cancel gives back what was reserved.
-func (p *plan) cancel() {
-	for _, t := range p.made {
-		t.region.release()
-	}
-	for _, wide := range p.wider {
-		wide.release()
-	}
-}
-
-// carryOut puts the tables in place and makes the rules. Registry.mu is held.
-func (p *plan) carryOut(infos []Info) []*Rule {
-	r := p.reg
-	for _, t := range p.made {
-		r.lastID++
-		t.id = r.lastID
-		r.tables[t.name] = t
-	}
-	for t, wide := range p.wider {
-		t.widen(wide)
-	}
-	rules := make([]*Rule, len(infos))
-	for i, info := range infos {
-		t := r.tables[info.Name]
-		t.refs++
-		rules[i] = &Rule{info: info, table: t, window: jiffies.Jiffies(info.Seconds * r.module.clock.HZ())}
-	}
-	return rules
-}
 
 // Destroy gives up a rule, and its table with the table's last rule:
 // recent_mt_destroy. Each rule is destroyed once.
@@ -193,127 +112,4 @@ func (r *Registry) Tables() []*Table {
 		return cmp.Or(cmp.Compare(len(a.name), len(b.name)), cmp.Compare(a.name, b.name))
 	})
 	return all
-}
-
-// Attr are the attributes of a table's file: its proc_dir_entry's.
-type Attr struct {
-	Perms    uint32 // permission bits, as chmod sets them: up to 07777
-	UID, GID uint32
-}
-
-// Table is one table of recently seen addresses: the kernel's struct
-// recent_table with its proc_dir_entry.
-type Table struct {
-	name   string
-	id     uint64
-	module *Module
-	mask   addr.Addr
-	limit  uint32 // ip_list_tot
-	refs   uint32 // guarded by Registry.mu
-
-	// copying is held by cursors while they copy out of the region without mu.
-	// Who unmaps what was the region waits for them. It comes before mu.
-	copying sync.RWMutex
-
-	mu      sync.Mutex
-	attr    Attr   // guarded by mu
-	dead    bool   // guarded by mu: the last rule is gone
-	changes uint64 // guarded by mu: how often it was taken to change the region
-	region
-}
-
-// nobody is the id that stands for none: INVALID_UID and INVALID_GID.
-const nobody = 1<<32 - 1
-
-// newTable makes an empty table for its first rule, with room for ring stamps
-// an address.
-func newTable(m *Module, info *Info, ring uint32) (*Table, error) {
-	p := m.Params()
-	if p.Compat == Modern && (p.UID == nobody || p.GID == nobody) {
-		return nil, invalid("ip_list_uid=%d, ip_list_gid=%d: %d is nobody's", p.UID, p.GID, uint32(nobody))
-	}
-	t := &Table{name: info.Name, module: m, mask: addr.Load(&info.Mask), limit: p.ListTot}
-	t.attr = Attr{Perms: p.Perms, UID: p.UID, GID: p.GID}
-	if t.attr.Perms == 0 {
-		t.attr.Perms = 0o444
-	}
-	return t, t.region.reserve(p.ListTot, ring)
-}
-
-func (t *Table) ringSize() uint32 {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.ring
-}
-
-// widen gives the table memory for more stamps. It loses its entries, as in
-// recent_mt_check.
-func (t *Table) widen(wide region) {
-	t.mu.Lock()
-	old := t.region
-	t.region = wide
-	t.changes++
-	t.mu.Unlock()
-	t.release(old)
-}
-
-// destroy makes the table gone and returns its memory. Registry.mu is held.
-func (t *Table) destroy() (old region) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	t.dead = true
-	old, t.region = t.region, region{ring: t.ring}
-	t.changes++
-	return old
-}
-
-// Gone tells whether the table's last rule is gone, and the table with it.
-func (t *Table) Gone() bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.dead
-}
-
-// release gives back memory that was the table's, once nobody copies out of it
-// any more: who begins to copy now does so out of other memory.
-func (t *Table) release(old region) {
-	if old.mem == nil {
-		return
-	}
-	t.copying.Lock()
-	t.copying.Unlock() //lint:ignore SA2001 it is a wait, and unmapping takes long
-	old.release()
-}
-
-// Name is the table's name, 1 to 199 bytes.
-func (t *Table) Name() string { return t.name }
-
-// ID tells tables apart, also those that bore the same name at different
-// times. It is 1 or more.
-func (t *Table) ID() uint64 { return t.id }
-
-// Attr is what stat(2) shows of the table's file.
-func (t *Table) Attr() Attr {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.attr
-}
-
-// Chattr changes the attributes of the table's file in place: proc_setattr of
-// fs/proc/generic.c. It fails with EIO once the table is gone.
-func (t *Table) Chattr(change func(*Attr)) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.dead {
-		return errGone
-	}
-	change(&t.attr)
-	return nil
-}
-
-// Len is the number of addresses in the table.
-func (t *Table) Len() int {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return int(t.entries)
 }

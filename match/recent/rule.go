@@ -138,11 +138,10 @@ func (r *Rule) Match(b *Batch, now jiffies.Jiffies, family uint8, src, dst *[16]
 	t := r.table
 	if b.held != t {
 		b.End()
-		t.mu.Lock()
-		t.changes++
+		t.lockToChange()
 		b.held = t
 	}
-	return r.match(t, now, family, addr.Load(src).And(t.mask), ttl)
+	return r.match(t, now, family, addr.Load(src).And(t.header.mask), ttl)
 }
 
 // match is the part of recent_mt under recent_lock. t.mu is held.

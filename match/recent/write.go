@@ -27,7 +27,7 @@ func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	switch data[0] {
 	case '/':
 		var old region
-		if err := t.whole(func() { old = t.flush() }); err != nil {
+		if err := t.mutate(func() { old = t.flush() }); err != nil {
 			return 0, pos, err
 		}
 		t.release(old)
@@ -40,27 +40,15 @@ func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	if !ok {
 		return 0, pos, syscall.EINVAL
 	}
-	if err := t.whole(func() { t.put(a, family, data[0] == '+') }); err != nil {
+	if err := t.mutate(func() { t.apply(a, family, data[0] == '+') }); err != nil {
 		return 0, pos, err
 	}
 	return len(data), pos + size, nil
 }
 
-// whole runs do under the table's lock, unless the table is gone.
-func (t *Table) whole(do func()) error {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.dead {
-		return errGone
-	}
-	t.changes++
-	do()
-	return nil
-}
-
-// put adds a stamp to an address or removes it. An address that was not there
+// apply adds a stamp to an address or removes it. An address that was not there
 // gets the TTL 0, and one that was keeps its own.
-func (t *Table) put(a addr.Addr, family uint8, add bool) {
+func (t *Table) apply(a addr.Addr, family uint8, add bool) {
 	n := t.lookup(a, family, 0)
 	switch {
 	case n == 0 && add:

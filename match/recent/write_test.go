@@ -144,7 +144,7 @@ func FuzzWrite(f *testing.F) {
 			return
 		}
 		text, _, _ := strings.Cut(strings.TrimPrefix(lines[0], "src="), " ")
-		if err := w.write("t", "-"+text); err != nil || w.Table("t").Len() != 0 {
+		if err := w.write("t", "-"+text); err != nil || w.Table("t").header.entries != 0 {
 			t.Fatalf("%q: its address %s cannot be removed: %v", data, text, err)
 		}
 		if bytes.ContainsRune([]byte(text), '%') {

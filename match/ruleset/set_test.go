@@ -57,7 +57,7 @@ func TestExpandedReferences(t *testing.T) {
 		t.Errorf("%d references, want 2", n)
 	}
 	b.decide(with(v4, func(p *capture.Packet) { p.Queue = 7 }))
-	if n := b.reg.Table("A").Len(); n != 1 {
+	if n := addresses(t, b.reg.Table("A")); n != 1 {
 		t.Errorf("%d addresses, want 1", n)
 	}
 }

@@ -1,0 +1,88 @@
+package recent
+
+import (
+	"fmt"
+	"os"
+	"testing"
+)
+
+// addressSpace is how much of it the process has mapped: statm of proc(5).
+func addressSpace(t *testing.T) int64 {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pages int64
+	if _, err := fmt.Sscan(string(text), &pages); err != nil {
+		t.Fatal(err)
+	}
+	return pages * int64(os.Getpagesize())
+}
+
+// TestMemoryIsGivenBack has tables of 3 GB or more of address space each, so that
+// one of them is more than all else that the process may map meanwhile.
+func TestMemoryIsGivenBack(t *testing.T) {
+	const gigabyte = 1 << 30
+	for _, c := range []struct {
+		name string
+		most int64 // that is mapped at a time, in GB
+		do   func(w *world, look func())
+	}{
+		{"made and destroyed", 9, func(w *world, look func()) {
+			for _, name := range []string{"a", "b", "c"} {
+				defer w.Destroy(w.rule(Info{CheckSet: Set, Name: name}))
+			}
+			look()
+		}},
+		{"widened", 8, func(w *world, look func()) {
+			defer w.Destroy(w.rule(Info{CheckSet: Set}))
+			defer w.Destroy(w.rule(Info{CheckSet: Check, HitCount: 60}))
+			look()
+		}},
+		{"flushed", 3, func(w *world, look func()) {
+			set := w.rule(Info{CheckSet: Set})
+			defer w.Destroy(set)
+			for range 3 {
+				w.arrives(set, "192.0.2.1", 64)
+				if err := w.write("t", "/"); err != nil {
+					t.Error(err)
+				}
+			}
+			look()
+		}},
+		{"refused", 3, func(w *world, look func()) {
+			defer w.Destroy(w.rule(Info{CheckSet: Set}))
+			_, err := w.CheckAll([]Info{
+				{Name: "t", CheckSet: Check, HitCount: 60, Mask: AllOnes},
+				{Name: "new", CheckSet: Set, Mask: AllOnes},
+				{Name: "newer", CheckSet: Set, Mask: AllOnes},
+				{Name: "bad", CheckSet: Check, HitCount: 1 << 15, Mask: AllOnes},
+			})
+			if err == nil {
+				t.Error("a table of 4 TB was to be had")
+			}
+			look()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, func(p *Params) { p.ListTot = 1 << 24; p.PktListTot = 20 }, Modern)
+			get := w.module.memory
+			w.module.memory = func(size uint64) (memory, error) {
+				if size > 1000*gigabyte {
+					return memory{}, errGone
+				}
+				return get(size)
+			}
+			before := addressSpace(t)
+			c.do(w, func() {
+				if got := (addressSpace(t) - before) / gigabyte; got < c.most || got > c.most+6 {
+					t.Errorf("with tables %d GB are mapped, want %d or somewhat more", got, c.most)
+				}
+			})
+			if left := addressSpace(t) - before; left > gigabyte {
+				t.Errorf("%d GB stay mapped", left/gigabyte)
+			}
+		})
+	}
+}

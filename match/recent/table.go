@@ -1,0 +1,170 @@
+package recent
+
+import (
+	"sync"
+
+	"recentfs/match/addr"
+)
+
+// Attr are the attributes of a table's file: those of its proc_dir_entry.
+type Attr struct {
+	Perms    uint32 // permission bits, as chmod sets them: up to 07777
+	UID, GID uint32
+}
+
+// Table is one table of recently seen addresses: the kernel's struct
+// recent_table with its proc_dir_entry. Everything that outlives a process is
+// in its region. name and id never change, so that they are kept here too and
+// read without the lock.
+type Table struct {
+	name   string
+	id     uint64
+	module *Module
+	refs   uint32 // guarded by Registry.mu
+
+	// copying is held by cursors while they copy out of the region without mu.
+	// Whoever unmaps the old region waits for them. It comes before mu.
+	copying sync.RWMutex
+
+	mu     sync.Mutex
+	dead   bool // guarded by mu: the last rule is gone
+	region      // guarded by mu
+}
+
+// nobody is the id that stands for none: INVALID_UID and INVALID_GID.
+const nobody = 1<<32 - 1
+
+// newTable makes an empty table for its first rule, with room for ring stamps
+// an address.
+func newTable(m *Module, id uint64, info *Info, ring uint32) (*Table, error) {
+	p := m.Params()
+	if p.Compat == Modern && (p.UID == nobody || p.GID == nobody) {
+		return nil, invalid("ip_list_uid=%d, ip_list_gid=%d: %d is nobody's", p.UID, p.GID, uint32(nobody))
+	}
+	r, err := newRegion(m.memory, p.ListTot, ring)
+	if err != nil {
+		return nil, err
+	}
+	who := identity{mask: addr.Load(&info.Mask), id: id, attr: Attr{Perms: p.Perms, UID: p.UID, GID: p.GID}}
+	if p.Perms == 0 {
+		who.attr.Perms = 0o444
+	}
+	copy(who.name[:], info.Name)
+	r.header.identity = who
+	return &Table{name: info.Name, id: id, module: m, region: r}, nil
+}
+
+// lockToChange takes the lock to change the table.
+func (t *Table) lockToChange() {
+	t.mu.Lock()
+	t.header.sequence++
+}
+
+// mutate runs do under the table's lock, unless the table is gone.
+func (t *Table) mutate(do func()) error {
+	t.lockToChange()
+	defer t.mu.Unlock()
+	if t.dead {
+		return errGone
+	}
+	do()
+	return nil
+}
+
+// widerRegion is an empty region for the table with room for ring stamps an
+// address, or nil where it has room for as many already.
+func (t *Table) widerRegion(ring uint32) (*region, error) {
+	t.mu.Lock()
+	limit, enough := t.header.limit, ring <= t.header.ring
+	t.mu.Unlock()
+	if enough {
+		return nil, nil
+	}
+	r, err := newRegion(t.module.memory, limit, ring)
+	return &r, err
+}
+
+// replace puts an empty region in place of the table's, which it returns. mu is
+// held, by lockToChange.
+func (t *Table) replace(empty region) (old region) {
+	empty.header.identity, empty.header.sequence = t.header.identity, t.header.sequence
+	old, t.region = t.region, empty
+	return old
+}
+
+// widen gives the table memory for more stamps. It loses its entries, as in
+// recent_mt_check.
+func (t *Table) widen(wide region) {
+	t.lockToChange()
+	old := t.replace(wide)
+	t.mu.Unlock()
+	t.release(old)
+}
+
+// flush empties the table: recent_table_flush. It returns the old memory, which
+// is to be released without the lock: that takes the longer, the larger the
+// table was. mu is held, by lockToChange.
+func (t *Table) flush() (old region) {
+	if t.header.used == 0 {
+		return region{}
+	}
+	empty, err := newRegion(t.module.memory, t.header.limit, t.header.ring)
+	if err != nil {
+		t.wipe()
+		return region{}
+	}
+	return t.replace(empty)
+}
+
+// destroy makes the table gone and returns its memory. Registry.mu is held.
+func (t *Table) destroy() (old region) {
+	t.lockToChange()
+	defer t.mu.Unlock()
+	t.dead = true
+	old, t.region = t.region, t.without()
+	return old
+}
+
+// release gives back memory that was the table's, once no cursor copies out of
+// it any more. A cursor that begins now copies out of other memory.
+func (t *Table) release(old region) {
+	if old.memory.bytes == nil {
+		return
+	}
+	t.copying.Lock()
+	t.copying.Unlock() //lint:ignore SA2001 it is a wait, and unmapping takes long
+	old.memory.release()
+}
+
+// Name is the table's name, 1 to 199 bytes.
+func (t *Table) Name() string { return t.name }
+
+// ID tells the tables of a registry apart, also those that had the same name at
+// different times. It is 1 or more.
+func (t *Table) ID() uint64 { return t.id }
+
+// Gone tells whether the table's last rule is gone, and the table with it.
+func (t *Table) Gone() bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.dead
+}
+
+// Attr is what stat(2) shows of the table's file.
+func (t *Table) Attr() Attr {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.header.attr
+}
+
+// Chattr changes the attributes of the table's file in place: proc_setattr of
+// fs/proc/generic.c. It fails with EIO once the table is gone.
+func (t *Table) Chattr(change func(*Attr)) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.dead {
+		return errGone
+	}
+	change(&t.header.attr)
+	return nil
+}
