@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Of include/uapi/linux/netfilter/nfnetlink_queue.h, what go-nfqueue does not
-// export.
+// Constants of include/uapi/linux/netfilter/nfnetlink_queue.h that go-nfqueue does
+// not export.
 const (
 	msgPacket  = unix.NFNL_SUBSYS_QUEUE << 8
 	msgVerdict = unix.NFNL_SUBSYS_QUEUE<<8 | 1
@@ -32,10 +32,10 @@ const (
 	cmdPFBind = 3
 )
 
-// mayBind asks for the capability and for the module, by the obsolete PF_BIND
-// that does nothing else. Their errors stay apart so from those of a queue that
-// is taken, which is EPERM as well.
-func mayBind(con *netlink.Conn, number uint16) error {
+// checkBind finds out whether the capability or the kernel's module is missing. It
+// sends the obsolete PF_BIND, which does nothing else. A queue that is taken is
+// EPERM too: after checkBind, EPERM means only that.
+func checkBind(con *netlink.Conn, number uint16) error {
 	body, err := config(number, command(cmdPFBind))
 	if err != nil {
 		return err
@@ -50,13 +50,13 @@ func mayBind(con *netlink.Conn, number uint16) error {
 	return nil
 }
 
-// bind makes the queue and sets it up in one message, so that it never holds a
-// packet in another mode: nfqnl_recv_config.
+// bind makes the queue and configures it in one message, so that no packet comes
+// in between (nfqnl_recv_config).
 //
-// Fail-open stays off: a packet that finds the queue full is dropped, since no
-// rule has said that it may pass. Large segments come whole (GSO), since only
-// headers matter, and UID_GID shows which packets have a socket.
-func bind(fd int, number uint16, l *list) error {
+// Fail-open stays off: the kernel drops a packet that finds the queue full, because
+// no rule has accepted it. With GSO large segments arrive whole, because the rules
+// only read headers. UID_GID shows which packets have a socket.
+func bind(fd int, number uint16, queues *procQueues) error {
 	flags := be32(nfq.NfQaCfgFlagGSO | nfq.NfQaCfgFlagUIDGid)
 	body, err := config(number,
 		command(cmdBind),
@@ -70,27 +70,26 @@ func bind(fd int, number uint16, l *list) error {
 	}
 	head := appendNlmsg(nil, uint32(headerLen+len(body)), msgConfig, unix.NLM_F_REQUEST)
 	if !send(fd, append(head, body...), unix.Write) {
-		return errors.New("bind: the kernel takes no message, for want of memory")
+		return errors.New("bind: the kernel has no memory for the message: free some memory")
 	}
 	err = refusal(fd)
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
-		return fmt.Errorf("taken%s: stop that program or use another queue number", holder(l, number))
+		return fmt.Errorf("taken%s: stop that program, or use another queue number", holder(queues, number))
 	case errors.Is(err, unix.EOPNOTSUPP):
-		return fmt.Errorf("this kernel's nfnetlink_queue does not tell a packet's socket (NFQA_CFG_F_UID_GID): Linux 4.0 or later is needed")
+		return fmt.Errorf("this kernel's nfnetlink_queue does not report a packet's socket (NFQA_CFG_F_UID_GID): use Linux 4.0 or later")
 	case err != nil:
 		return fmt.Errorf("bind: %w", err)
 	}
 	return nil
 }
 
-// refusal is what the kernel has against the first message that was sent on a
-// socket. It needs no acknowledgement, before which the new queue's packets
-// could arrive: the kernel carries a message out before send returns, and a
-// queue that it refused to make has no packets, so that an error is the first
-// message there.
+// refusal returns the kernel's error for the first message sent on a socket. It does
+// not ask for an acknowledgement, because packets of the new queue could arrive
+// before that. The kernel carries a message out before send returns, and a queue
+// that it refused has no packets: so an error is the first message in the socket.
 func refusal(fd int) error {
-	var first [headerLen + 4]byte // and of a struct nlmsgerr the errno
+	var first [headerLen + 4]byte // up to the errno of a struct nlmsgerr
 	n, _, err := unix.Recvfrom(fd, first[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
 	switch {
 	case errors.Is(err, unix.EAGAIN):
@@ -103,18 +102,18 @@ func refusal(fd int) error {
 	return nil
 }
 
-// explainOpen adds the next step to an error of the first steps.
+// explainOpen says what to do about an error of nfq.Open or checkBind.
 func explainOpen(err error) error {
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		return fmt.Errorf("no permission: CAP_NET_ADMIN in the network namespace is needed, run as root: %w", err)
+		return fmt.Errorf("no permission: run as root, or with CAP_NET_ADMIN in the network namespace: %w", err)
 	case errors.Is(err, unix.EPROTONOSUPPORT), errors.Is(err, unix.EINVAL):
 		return fmt.Errorf("this kernel has no nfnetlink_queue: modprobe nfnetlink_queue, or use a kernel with CONFIG_NETFILTER_NETLINK_QUEUE: %w", err)
 	}
 	return fmt.Errorf("open: %w", err)
 }
 
-// config is the body of an NFQNL_MSG_CONFIG.
+// config forms the body of an NFQNL_MSG_CONFIG message.
 func config(number uint16, attrs ...netlink.Attribute) ([]byte, error) {
 	body, err := netlink.MarshalAttributes(attrs)
 	return append(appendGenmsg(nil, number), body...), err
@@ -126,10 +125,10 @@ func command(cmd byte) netlink.Attribute {
 
 func be32(v uint32) []byte { return binary.BigEndian.AppendUint32(nil, v) }
 
-// takeOver duplicates the connection's descriptor and makes it block. The
-// connection itself is closed afterwards: Go's poller would otherwise wake a
-// thread for each message besides the one that waits in the kernel.
-func takeOver(con *netlink.Conn) (int, error) {
+// duplicate returns a copy of the connection's descriptor that blocks. The caller
+// closes the connection: while it is open, Go's poller has its descriptor and wakes
+// a second thread for each message.
+func duplicate(con *netlink.Conn) (int, error) {
 	raw, err := con.SyscallConn()
 	if err != nil {
 		return -1, err
@@ -151,16 +150,18 @@ func takeOver(con *netlink.Conn) (int, error) {
 	return dup, nil
 }
 
-// prepare sets the options of the queue's socket, and its large buffer.
+// setOptions sets the options of the queue's socket and the size of its buffer.
 //
-// After a full buffer netlink holds back everything until the socket has been
-// read empty, and reports it; NETLINK_NO_ENOBUFS loses only what finds no room
-// (netlink_overrun). The kernel counts either as the queue's user_dropped.
-func prepare(fd int) error {
+// By default, after the buffer was full, netlink reports ENOBUFS and drops every
+// message until the socket was read empty. With NETLINK_NO_ENOBUFS it drops only
+// the messages that do not fit (netlink_overrun). The kernel counts both as the
+// queue's user_dropped.
+func setOptions(fd int) error {
 	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
 		return fmt.Errorf("setsockopt(NETLINK_NO_ENOBUFS): %w", err)
 	}
-	// In a user namespace only SO_RCVBUF is allowed, up to rmem_max.
+	// SO_RCVBUFFORCE needs CAP_NET_ADMIN in the first user namespace. In another
+	// one only SO_RCVBUF is allowed, up to net.core.rmem_max.
 	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
 	if errors.Is(err, unix.EPERM) {
 		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
@@ -175,10 +176,10 @@ func prepare(fd int) error {
 	return nil
 }
 
-// holder names who holds the queue, as far as the kernel tells: a port id,
+// holder names the program that holds the queue. The kernel knows its netlink port,
 // which is the process id for the first netlink socket of a process.
-func holder(l *list, number uint16) string {
-	k, ok := l.find(number)
+func holder(queues *procQueues, number uint16) string {
+	k, ok := queues.find(number)
 	if !ok {
 		return ""
 	}

@@ -27,7 +27,7 @@ func TestTaken(t *testing.T) {
 	serve(t, ns, 4, func([]capture.Packet) {})
 }
 
-// TestNoPermission opens a queue on a thread that has no capabilities.
+// TestNoPermission opens a queue on a thread without capabilities.
 func TestNoPermission(t *testing.T) {
 	ns := newNamespace(t)
 	err := ns.Do(func() error {
@@ -36,11 +36,11 @@ func TestNoPermission(t *testing.T) {
 		if err := unix.Capset(&header, &none[0]); err != nil {
 			return os.NewSyscallError("capset", err)
 		}
-		q, err := Open(Config{Number: 3})
+		q, err := Open(3)
 		if err == nil {
 			q.Close()
 		}
-		if !errors.Is(err, unix.EPERM) || !strings.HasPrefix(err.Error(), "queue 3: no permission: CAP_NET_ADMIN") {
+		if !errors.Is(err, unix.EPERM) || !strings.HasPrefix(err.Error(), "queue 3: no permission: run as root, or with CAP_NET_ADMIN") {
 			t.Errorf("error %v", err)
 		}
 		return nil
@@ -61,15 +61,15 @@ func flood(t testing.TB, ns *lab.Netns, stop <-chan struct{}) (wait func()) {
 			case <-stop:
 				return
 			default:
-				c.WriteTo([]byte("flood"), to) // refused where the queue drops it
+				c.WriteTo([]byte("flood"), to) // an error if the queue dropped it
 			}
 		}
 	})
 	return wg.Wait
 }
 
-// TestCloseDuringTraffic closes a queue whose packets keep coming, and then
-// opens it again: all of it must have been given up.
+// TestCloseDuringTraffic closes a queue while packets arrive, and opens it again.
+// Close must release everything.
 func TestCloseDuringTraffic(t *testing.T) {
 	ns := newNamespace(t)
 	ns.Sh(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 0")
@@ -116,9 +116,8 @@ func TestCloseDuringTraffic(t *testing.T) {
 	}
 }
 
-// TestOpenDuringTraffic opens a queue again and again while packets wait for
-// it, which may come before Open is back. Each time the first of them must be
-// handed over, and none lost.
+// TestOpenDuringTraffic opens a queue again and again while packets arrive, so that
+// some come before Open returns. Each time decide must get the first packet.
 func TestOpenDuringTraffic(t *testing.T) {
 	ns := newNamespace(t)
 	ns.Sh(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 0")
@@ -148,7 +147,7 @@ func TestOpenDuringTraffic(t *testing.T) {
 	}
 }
 
-// TestCloseIdle closes queues that no packet ever came by, running or not.
+// TestCloseIdle closes queues that never had a packet, with and without Run.
 func TestCloseIdle(t *testing.T) {
 	ns := newNamespace(t)
 	q, err := openIn(t, ns, 0)
@@ -164,8 +163,8 @@ func TestCloseIdle(t *testing.T) {
 	serve(t, ns, 0, func([]capture.Packet) {})
 }
 
-// TestCloseAtOnce opens and closes queues as fast as it goes, on one processor
-// and on two: wherever Close finds Run, it must end it.
+// TestCloseAtOnce opens and closes queues as fast as it can, on one processor and
+// on two. Close must end Run, whatever Run is doing.
 func TestCloseAtOnce(t *testing.T) {
 	n := newNetwork(t)
 	n.Server.Sh(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 3")
@@ -225,7 +224,7 @@ func TestCloseAtOnce(t *testing.T) {
 	}
 }
 
-// awaitTurn waits until a queue's loop has come to a turn.
+// awaitTurn waits until a queue's loop has reached a turn.
 func awaitTurn(t *testing.T, q *Queue, turn uint64) {
 	t.Helper()
 	for deadline := time.Now().Add(10 * time.Second); q.turns.Load() < turn; runtime.Gosched() {
@@ -235,16 +234,16 @@ func awaitTurn(t *testing.T, q *Queue, turn uint64) {
 	}
 }
 
-// TestOverflow fills the socket's buffer while decide stands still, and then
-// the queue. It must count what was lost and serve all that was not.
+// TestOverflow fills the socket's buffer, or the queue, while decide waits. The queue
+// must count the lost packets and decide all others.
 func TestOverflow(t *testing.T) {
 	for _, c := range []struct {
 		name   string
 		option int // NETLINK_NO_ENOBUFS
-		buffer int // of the socket, in bytes, 0 for as it is
+		buffer int // of the socket in bytes, 0 leaves it as Open made it
 	}{
 		{"socket full", 1, 4096},
-		{"socket full and reported", 0, 4096},
+		{"socket full, with ENOBUFS", 0, 4096},
 		{"queue full", 1, 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {

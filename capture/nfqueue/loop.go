@@ -13,13 +13,13 @@ import (
 const (
 	// batchSize is how many packets one recvmmsg takes at most.
 	batchSize = 64
-	// messageSize holds copyRange bytes of a packet and all the attributes
-	// that the kernel adds to them.
+	// messageSize is enough for copyRange bytes of a packet and for all attributes
+	// that the kernel adds.
 	messageSize = 1024
-	// floodSize is how many packets in one batch are taken for a flood.
+	// floodSize is how many packets in one batch count as a flood.
 	floodSize = 16
-	// gathering is how long a flood's packets gather. Linux adds the thread's
-	// timer slack, 50 us.
+	// gathering is how long the loop lets a flood's packets gather. Linux adds the
+	// thread's timer slack of 50 us.
 	gathering = 30 * time.Microsecond
 )
 
@@ -31,7 +31,7 @@ type mmsghdr struct {
 
 // batch is the memory of one round of the packet loop.
 type batch struct {
-	names   names
+	devices deviceNames
 	heads   [batchSize]mmsghdr
 	iovecs  [batchSize]unix.Iovec
 	buffers [batchSize][messageSize]byte
@@ -51,20 +51,20 @@ func newBatch() *batch {
 	return b
 }
 
-// message is the i-th message that recvmmsg left.
+// message returns the i-th message that recvmmsg received.
 func (b *batch) message(i int) []byte {
 	return b.buffers[i][:min(b.heads[i].len, messageSize)]
 }
 
-// Run implements capture.Source. A packet is one batch with all others that
-// were waiting with it, 64 at most. Its errors end the queue: what the socket
-// itself refuses, never what a packet or a full buffer does.
+// Run implements capture.Source. A batch is the packets that were waiting, 64 at
+// most. Run returns errors of the socket itself only: no packet and no full buffer
+// ends it.
 func (q *Queue) Run(decide func([]capture.Packet)) error {
 	q.running.Lock()
 	defer q.running.Unlock()
 	for !q.closed.Load() {
 		if err := q.park(); err != nil {
-			// No memory to park with: the thread waits, as far as work does.
+			// No memory to park: wait in work, as far as that waits.
 			time.Sleep(time.Millisecond)
 		}
 		if err := q.work(decide); err != nil {
@@ -74,7 +74,7 @@ func (q *Queue) Run(decide func([]capture.Packet)) error {
 	return nil
 }
 
-// work decides packets until none comes any more for a while.
+// work decides packets until none has come for a while.
 func (q *Queue) work(decide func([]capture.Packet)) error {
 	flags := q.wake()
 	defer q.sleep()
@@ -106,20 +106,21 @@ func (q *Queue) work(decide func([]capture.Packet)) error {
 	return nil
 }
 
-// gather lets the packets of a flood, or of a burst, gather while the loop keeps
-// up with it. Else it would take them in twos, and spend most of its time on the
-// two system calls that these cost. Where it does not keep up, batches are full.
+// gather lets the packets of a flood gather, as long as the loop is faster than the
+// flood. Otherwise the loop would receive two packets at a time and spend most of
+// its time on the two system calls for them. When the flood is faster, batches are
+// full.
 //
-// The verdicts wait too, so that the kernel's queue is not emptied each time:
-// its hash table would shrink and grow with it (rhashtable), which slows down
-// the processor that receives.
+// The verdicts wait too, so that the kernel's queue does not become empty each
+// time: its hash table would shrink and grow with it (rhashtable), which slows the
+// processor that receives.
 func gather() {
 	length := unix.NsecToTimespec(int64(gathering))
 	_ = unix.Nanosleep(&length, nil) // a signal may end it early
 }
 
-// receive takes the messages that are there. As flags say, it waits for the
-// first.
+// receive receives the messages that have arrived. With MSG_WAITFORONE it waits for
+// the first one, up to SO_RCVTIMEO.
 func receive(fd int, heads []mmsghdr, flags int) (int, error) {
 	for {
 		n, _, errno := unix.Syscall6(unix.SYS_RECVMMSG, uintptr(fd),
@@ -134,28 +135,28 @@ func receive(fd int, heads []mmsghdr, flags int) (int, error) {
 	}
 }
 
-// parse turns the messages received into packets and returns their number.
+// parse turns the first got messages into packets and returns how many they are.
 func (q *Queue) parse(got int) int {
-	q.names.refresh()
+	q.devices.refresh()
 	n, undecodable := 0, uint64(0)
 	for i := range got {
 		p := &q.packets[n]
-		o, k := parse(q.message(i), p)
+		m, k := parse(q.message(i), p)
 		switch k {
-		case kindMalformed, kindDamaged:
+		case kindMalformed, kindTruncated:
 			q.malformed.Add(1)
 		case kindRefused:
 			q.refused.Add(1)
 		}
-		if k != kindPacket && k != kindDamaged {
+		if k != kindPacket && k != kindTruncated {
 			continue
 		}
-		p.In, p.Out = q.names.name(o.in), q.names.name(o.out)
+		p.In, p.Out = q.devices.name(m.in), q.devices.name(m.out)
 		if !p.Decode(p.Data) {
 			undecodable++
 		}
-		p.Socket = hasSocket(p, &o)
-		q.ids[n] = o.id
+		p.Socket = hasSocket(p, &m)
+		q.ids[n] = m.id
 		n++
 	}
 	if undecodable > 0 {
@@ -164,12 +165,12 @@ func (q *Queue) parse(got int) int {
 	return n
 }
 
-// encode forms the verdicts of the first n packets.
+// encode forms the verdict messages of the first n packets.
 func (q *Queue) encode(n int) []byte {
 	b := q.answers[:0]
 	for i := 0; i < n; i++ {
-		// One message for a run of packets with the same verdict: it is for all
-		// that wait with an id up to the one that it names, and ids ascend.
+		// A run of packets with the same verdict needs one message: it holds for all
+		// waiting packets with an id up to the one in it, and ids ascend.
 		typ := uint16(msgVerdict)
 		for i+1 < n && sameAnswer(&q.packets[i], &q.packets[i+1]) {
 			typ = msgVerdictBatch
@@ -180,17 +181,17 @@ func (q *Queue) encode(n int) []byte {
 	return b
 }
 
-// sameAnswer tells whether two packets can share a message. One could set the
-// mark of all, but marks are rare.
+// sameAnswer reports whether two packets can share a message. Packets with a new mark
+// could too, but they are rare.
 func sameAnswer(a, b *capture.Packet) bool {
 	return a.Verdict == b.Verdict && !a.Marked && !b.Marked
 }
 
-// sendTries is how often send tries again while memory is short, 1 ms apart.
+// sendTries is how often send tries while memory is short, every millisecond.
 const sendTries = 100
 
-// send writes messages to the kernel, which takes all or none, and carries
-// them out before write returns.
+// send writes messages to the kernel. The kernel takes all of them or none, and
+// carries them out before write returns. send reports whether it took them.
 func send(fd int, b []byte, write func(fd int, b []byte) (int, error)) bool {
 	for range sendTries {
 		switch _, err := write(fd, b); err {
@@ -206,10 +207,10 @@ func send(fd int, b []byte, write func(fd int, b []byte) (int, error)) bool {
 	return false
 }
 
-// writeVerdicts is unix.Write without a word to Go's scheduler, which would
-// wake threads to use the processor meanwhile. It is in use: unlike other
-// messages, the kernel carries verdicts out without a sleep (NFNL_CB_RCU),
-// except to find memory for the message. The garbage collector waits for it.
+// writeVerdicts is unix.Write, but does not tell Go's scheduler of the system call:
+// that would wake other threads for a processor that is not idle. The kernel carries
+// verdicts out without sleeping (NFNL_CB_RCU), except when it waits for memory. The
+// garbage collector has to wait for this call.
 func writeVerdicts(fd int, b []byte) (int, error) {
 	n, _, errno := unix.RawSyscall6(unix.SYS_SENDTO, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b)), 0, 0, 0)
 	if errno != 0 {

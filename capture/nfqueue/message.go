@@ -14,8 +14,8 @@ const (
 	headerLen = 16            // struct nlmsghdr
 	prefixLen = headerLen + 4 // and struct nfgenmsg
 
-	// Attributes of a packet, enum nfqnl_attr_type. Numbers in them are in
-	// network byte order.
+	// The attributes of a packet, enum nfqnl_attr_type. Their values are in network
+	// byte order.
 	attrPacketHdr  = 1 // struct nfqnl_msg_packet_hdr
 	attrVerdictHdr = 2 // struct nfqnl_msg_verdict_hdr
 	attrMark       = 3
@@ -28,67 +28,67 @@ const (
 
 	attrTypeMask = 1<<14 - 1 // NLA_TYPE_MASK
 
-	verdictLen = prefixLen + 4 + 8 + 4 + 4 // with a mark
+	verdictLen = prefixLen + 4 + 8 + 4 + 4 // a verdict with a mark
 )
 
-// kind is what a message turns out to be.
-type kind uint8
+// messageKind is what a message from the kernel is.
+type messageKind uint8
 
 const (
-	kindPacket    kind = iota
-	kindDamaged        // a packet whose message breaks off: only its id holds
-	kindMalformed      // no packet's message, and nothing else that is known
-	kindAck            // the acknowledgement that Close waits for
-	kindRefused        // a verdict did not take
+	kindPacket    messageKind = iota
+	kindTruncated             // a packet whose message is cut: its id is known, the rest may be missing
+	kindMalformed             // none of the others
+	kindAck                   // the acknowledgement that Close waits for
+	kindRefused               // the kernel refused a verdict
 )
 
-// origin is what a message says of a packet that capture.Packet says in words.
-type origin struct {
+// metadata is what a message says about a packet in the kernel's numbers.
+// capture.Packet has names and a decision (hasSocket) in their place.
+type metadata struct {
 	id      uint32
-	in, out uint32 // device indexes, 0 for none
+	in, out uint32 // device indexes; 0 is no device
 	info    uint32 // the flags of NFQA_SKB_INFO
-	uid     bool   // NFQA_UID is there
+	uid     bool   // the message has NFQA_UID
 }
 
-// parse reads one message: what nfqnl_build_packet_message wrote. It fills p
-// but for the names of the devices, the headers and Socket, and keeps msg as
-// p.Data.
-func parse(msg []byte, p *capture.Packet) (o origin, k kind) {
+// parse reads one message, as nfqnl_build_packet_message forms it. It fills p except
+// the names of the devices, the headers and Socket. p.Data is a part of msg.
+func parse(msg []byte, p *capture.Packet) (m metadata, k messageKind) {
 	if len(msg) < headerLen {
-		return o, kindMalformed
+		return m, kindMalformed
 	}
 	switch native.Uint16(msg[4:]) {
 	case msgPacket:
 	case unix.NLMSG_ERROR:
-		return o, parseError(msg)
+		return m, parseError(msg)
 	default:
-		return o, kindMalformed
+		return m, kindMalformed
 	}
 	size := native.Uint32(msg)
 	if size < prefixLen || len(msg) < prefixLen {
-		return o, kindMalformed
+		return m, kindMalformed
 	}
 	k = kindPacket
 	if uint64(size) > uint64(len(msg)) {
-		k = kindDamaged // MSG_TRUNC
+		k = kindTruncated // MSG_TRUNC
 	} else {
 		msg = msg[:size]
 	}
 	*p = capture.Packet{Queue: binary.BigEndian.Uint16(msg[headerLen+2:])}
-	identified, whole := attributes(msg[prefixLen:], p, &o)
+	identified, whole := attributes(msg[prefixLen:], p, &m)
 	switch {
 	case !identified:
-		return o, kindMalformed
+		return m, kindMalformed
 	case !whole:
-		return o, kindDamaged
+		return m, kindTruncated
 	}
-	return o, k
+	return m, k
 }
 
-// attributes reads a packet's attributes. identified says that its id is
-// known, whole that every attribute was as long as it said. What is unknown or
-// too short for its type is passed over.
-func attributes(b []byte, p *capture.Packet, o *origin) (identified, whole bool) {
+// attributes reads a packet's attributes. identified means that the packet's id is
+// known, whole that no attribute was cut. It skips attributes that are unknown or too
+// short for their type.
+func attributes(b []byte, p *capture.Packet, m *metadata) (identified, whole bool) {
 	length := uint32(0)
 	for whole = true; len(b) >= 4; {
 		size := int(native.Uint16(b))
@@ -100,33 +100,33 @@ func attributes(b []byte, p *capture.Packet, o *origin) (identified, whole bool)
 		switch native.Uint16(b[2:]) & attrTypeMask {
 		case attrPacketHdr:
 			if len(value) >= 7 {
-				o.id = binary.BigEndian.Uint32(value)
+				m.id = binary.BigEndian.Uint32(value)
 				p.Hook = capture.Hook(value[6])
 				identified = true
 			}
 		case attrMark:
 			p.Mark = number(value)
 		case attrInDev:
-			o.in = number(value)
+			m.in = number(value)
 		case attrOutDev:
-			o.out = number(value)
+			m.out = number(value)
 		case attrCapLen:
 			length = number(value)
 		case attrSkbInfo:
-			o.info = number(value)
+			m.info = number(value)
 		case attrUID:
-			o.uid = true
+			m.uid = true
 		case attrPayload:
 			p.Data = value
 		}
 		b = b[min((size+3)&^3, len(b)):]
 	}
-	// CAP_LEN is there only where the payload was cut.
+	// The kernel adds CAP_LEN only if it cut the payload.
 	p.Length = max(length, uint32(len(p.Data)))
 	return identified, whole
 }
 
-// number reads a 32-bit attribute; one cut short counts as 0.
+// number reads a 32-bit attribute. A shorter one counts as 0.
 func number(value []byte) uint32 {
 	if len(value) < 4 {
 		return 0
@@ -134,9 +134,9 @@ func number(value []byte) uint32 {
 	return binary.BigEndian.Uint32(value)
 }
 
-// parseError reads a struct nlmsgerr. Netlink sends one, asked or not, for a
-// message that failed (netlink_rcv_skb).
-func parseError(msg []byte) kind {
+// parseError reads a struct nlmsgerr. Netlink sends one for every message that
+// failed, even without NLM_F_ACK (netlink_rcv_skb).
+func parseError(msg []byte) messageKind {
 	switch {
 	case len(msg) < headerLen+4:
 		return kindMalformed
@@ -146,9 +146,9 @@ func parseError(msg []byte) kind {
 	return kindRefused
 }
 
-// appendVerdict appends the verdict for one packet, with its mark where a rule
-// has set it (NFQNL_MSG_VERDICT: nfqnl_recv_verdict), or for all packets up to
-// that one (NFQNL_MSG_VERDICT_BATCH: nfqnl_recv_verdict_batch).
+// appendVerdict appends the verdict for one packet (NFQNL_MSG_VERDICT:
+// nfqnl_recv_verdict), or for all packets up to it (NFQNL_MSG_VERDICT_BATCH:
+// nfqnl_recv_verdict_batch), and the mark if a rule has set it.
 func appendVerdict(b []byte, typ uint16, id uint32, p *capture.Packet) []byte {
 	size := uint32(verdictLen - 8)
 	if p.Marked {
@@ -165,7 +165,8 @@ func appendVerdict(b []byte, typ uint16, id uint32, p *capture.Packet) []byte {
 	return b
 }
 
-// appendUnbind appends the message that gives a queue up.
+// appendUnbind appends the message that unbinds a queue and asks for an
+// acknowledgement.
 func appendUnbind(b []byte, queue uint16) []byte {
 	b = appendHeader(b, prefixLen+8, msgConfig, unix.NLM_F_REQUEST|unix.NLM_F_ACK, queue)
 	b = appendAttr(b, cfgCmd, 4)

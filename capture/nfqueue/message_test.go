@@ -26,7 +26,7 @@ var syn = []byte{
 	0x9c, 0x40, 0, 22, 0, 0, 0, 1, 0, 0, 0, 0, 0x50, 0x02, 0xff, 0xff, 0, 0, 0, 0,
 }
 
-// packetMessage is what nfqnl_build_packet_message makes of attributes.
+// packetMessage forms a message as nfqnl_build_packet_message does.
 func packetMessage(attrs ...attr) []byte {
 	b := appendHeader(nil, 0, msgPacket, 0, 5)
 	for _, a := range attrs {
@@ -40,7 +40,7 @@ func packetMessage(attrs ...attr) []byte {
 	return b
 }
 
-// errorMessage is a struct nlmsgerr.
+// errorMessage forms a struct nlmsgerr.
 func errorMessage(errno int32) []byte {
 	b := appendHeader(nil, headerLen+4, unix.NLMSG_ERROR, 0, 0)[:headerLen]
 	return native.AppendUint32(b, uint32(errno))
@@ -55,77 +55,77 @@ var wholeMessage = packetMessage(
 func TestParse(t *testing.T) {
 	payload := attr{attrPayload, syn}
 	for _, c := range []struct {
-		name   string
-		msg    []byte
-		kind   kind
-		origin origin
-		want   capture.Packet // but for Data
-		data   []byte
+		name     string
+		msg      []byte
+		kind     messageKind
+		metadata metadata
+		want     capture.Packet // without Data
+		data     []byte
 	}{
-		{"whole", wholeMessage, kindPacket, origin{id: 77, in: 3, out: 4},
+		{"whole", wholeMessage, kindPacket, metadata{id: 77, in: 3, out: 4},
 			capture.Packet{Queue: 5, Hook: capture.Forward, Mark: 0x1234, Length: 1500}, syn},
-		{"arriving", packetMessage(packetHdr(1, capture.Input), attr{attrInDev, be32(3)}, payload), kindPacket, origin{id: 1, in: 3},
+		{"arriving", packetMessage(packetHdr(1, capture.Input), attr{attrInDev, be32(3)}, payload), kindPacket, metadata{id: 1, in: 3},
 			capture.Packet{Queue: 5, Hook: capture.Input, Length: 40}, syn},
 		{"with the uid of a socket", packetMessage(packetHdr(1, capture.Output), attr{attrOutDev, be32(4)}, attr{attrUID, be32(0)}, attr{attrSkbInfo, be32(1)}, payload), kindPacket,
-			origin{id: 1, out: 4, info: checksumNotReady, uid: true}, capture.Packet{Queue: 5, Hook: capture.Output, Length: 40}, syn},
-		{"no payload", packetMessage(packetHdr(1, capture.Input)), kindPacket, origin{id: 1},
+			metadata{id: 1, out: 4, info: checksumNotReady, uid: true}, capture.Packet{Queue: 5, Hook: capture.Output, Length: 40}, syn},
+		{"no payload", packetMessage(packetHdr(1, capture.Input)), kindPacket, metadata{id: 1},
 			capture.Packet{Queue: 5, Hook: capture.Input}, nil},
-		{"short mark", packetMessage(packetHdr(1, capture.Input), attr{attrMark, []byte{1, 2, 3}}, payload), kindPacket, origin{id: 1},
+		{"short mark", packetMessage(packetHdr(1, capture.Input), attr{attrMark, []byte{1, 2, 3}}, payload), kindPacket, metadata{id: 1},
 			capture.Packet{Queue: 5, Hook: capture.Input, Length: 40}, syn},
-		{"trailing bytes", alter(packetMessage(packetHdr(1, capture.Input), payload), func(b []byte) []byte { return append(b, 1, 2, 3) }), kindPacket, origin{id: 1},
+		{"trailing bytes", alter(packetMessage(packetHdr(1, capture.Input), payload), func(b []byte) []byte { return append(b, 1, 2, 3) }), kindPacket, metadata{id: 1},
 			capture.Packet{Queue: 5, Hook: capture.Input, Length: 40}, syn},
-		{"cut in the payload", wholeMessage[:len(wholeMessage)-1], kindDamaged, origin{id: 77, in: 3, out: 4},
+		{"cut in the payload", wholeMessage[:len(wholeMessage)-1], kindTruncated, metadata{id: 77, in: 3, out: 4},
 			capture.Packet{Queue: 5, Hook: capture.Forward, Mark: 0x1234, Length: 1500}, nil},
 		{"attribute of length 0", alter(packetMessage(packetHdr(1, capture.Input), payload), func(b []byte) []byte {
 			native.PutUint16(b[prefixLen+12:], 0)
 			return b
-		}), kindDamaged, origin{id: 1}, capture.Packet{Queue: 5, Hook: capture.Input}, nil},
-		{"short packet header", packetMessage(attr{attrPacketHdr, make([]byte, 6)}, payload), kindMalformed, origin{}, capture.Packet{}, nil},
-		{"no packet header", packetMessage(payload), kindMalformed, origin{}, capture.Packet{}, nil},
-		{"empty", nil, kindMalformed, origin{}, capture.Packet{}, nil},
-		{"short header", wholeMessage[:15], kindMalformed, origin{}, capture.Packet{}, nil},
-		{"header only", wholeMessage[:16], kindMalformed, origin{}, capture.Packet{}, nil},
-		{"length below the header's", alter(wholeMessage, func(b []byte) []byte { native.PutUint32(b, 19); return b }), kindMalformed, origin{}, capture.Packet{}, nil},
-		{"another type", alter(wholeMessage, func(b []byte) []byte { native.PutUint16(b[4:], msgVerdict); return b }), kindMalformed, origin{}, capture.Packet{}, nil},
-		{"acknowledgement", errorMessage(0), kindAck, origin{}, capture.Packet{}, nil},
-		{"refusal", errorMessage(-int32(unix.ENOENT)), kindRefused, origin{}, capture.Packet{}, nil},
-		{"short error", errorMessage(0)[:headerLen+3], kindMalformed, origin{}, capture.Packet{}, nil},
+		}), kindTruncated, metadata{id: 1}, capture.Packet{Queue: 5, Hook: capture.Input}, nil},
+		{"short packet header", packetMessage(attr{attrPacketHdr, make([]byte, 6)}, payload), kindMalformed, metadata{}, capture.Packet{}, nil},
+		{"no packet header", packetMessage(payload), kindMalformed, metadata{}, capture.Packet{}, nil},
+		{"empty", nil, kindMalformed, metadata{}, capture.Packet{}, nil},
+		{"short header", wholeMessage[:15], kindMalformed, metadata{}, capture.Packet{}, nil},
+		{"header only", wholeMessage[:16], kindMalformed, metadata{}, capture.Packet{}, nil},
+		{"length below the header's", alter(wholeMessage, func(b []byte) []byte { native.PutUint32(b, 19); return b }), kindMalformed, metadata{}, capture.Packet{}, nil},
+		{"another type", alter(wholeMessage, func(b []byte) []byte { native.PutUint16(b[4:], msgVerdict); return b }), kindMalformed, metadata{}, capture.Packet{}, nil},
+		{"acknowledgement", errorMessage(0), kindAck, metadata{}, capture.Packet{}, nil},
+		{"refusal", errorMessage(-int32(unix.ENOENT)), kindRefused, metadata{}, capture.Packet{}, nil},
+		{"short error", errorMessage(0)[:headerLen+3], kindMalformed, metadata{}, capture.Packet{}, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			var p capture.Packet
-			o, k := parse(c.msg, &p)
+			m, k := parse(c.msg, &p)
 			if k != c.kind {
 				t.Fatalf("kind %d, want %d", k, c.kind)
 			}
-			if k != kindPacket && k != kindDamaged {
+			if k != kindPacket && k != kindTruncated {
 				return
 			}
 			if !slices.Equal(p.Data, c.data) {
 				t.Errorf("data % x, want % x", p.Data, c.data)
 			}
 			p.Data = nil
-			if o != c.origin || !samePacket(&p, &c.want) {
-				t.Errorf("%+v %+v\nwant %+v %+v", o, p, c.origin, c.want)
+			if m != c.metadata || !samePacket(&p, &c.want) {
+				t.Errorf("%+v %+v\nwant %+v %+v", m, p, c.metadata, c.want)
 			}
 		})
 	}
 }
 
-// samePacket compares what parse sets, Data aside.
+// samePacket compares what parse sets, without Data.
 func samePacket(a, b *capture.Packet) bool {
 	return a.Queue == b.Queue && a.Hook == b.Hook && a.Length == b.Length &&
 		a.Header == b.Header && a.Mark == b.Mark && a.Marked == b.Marked && a.Verdict == b.Verdict
 }
 
 func TestAppendVerdict(t *testing.T) {
-	// Lengths and types are in the machine's byte order, all else in the
+	// Lengths and types are in the machine's byte order, all other numbers in the
 	// network's.
 	n16 := func(v uint16) string { return string(native.AppendUint16(nil, v)) }
 	header, mark := n16(12)+n16(2), n16(8)+n16(3)
 	for _, c := range []struct {
 		name string
 		p    capture.Packet
-		want string // behind the netlink header
+		want string // after the netlink header
 	}{
 		{"accept", capture.Packet{Queue: 0x0102, Verdict: capture.Accept, Mark: 9},
 			"\x00\x00\x01\x02" + header + "\x00\x00\x00\x01\x00\x00\x00\x4d"},
@@ -146,7 +146,7 @@ func TestAppendVerdict(t *testing.T) {
 	}
 }
 
-// TestEncode has runs of one verdict share a message, which names the last.
+// TestEncode checks that a run of equal verdicts shares a message with the last id.
 func TestEncode(t *testing.T) {
 	packets := func(verdicts ...capture.Verdict) (all []capture.Packet) {
 		for _, v := range verdicts {
@@ -189,11 +189,11 @@ func TestEncode(t *testing.T) {
 	}
 }
 
-// loaded is a queue without a socket, whose buffers hold n messages.
+// loaded returns a queue without a socket. Its buffers hold n copies of a message.
 func loaded(n int, msg []byte) *Queue {
 	q := &Queue{batch: newBatch()}
-	const never = 1 << 62 // too old
-	q.names = names{fd: -1, known: map[uint32]named{3: {"eth0", never}, 4: {"eth1", never}}}
+	const never = 1 << 62 // asked in the future: never too old
+	q.devices = deviceNames{fd: -1, known: map[uint32]knownName{3: {"eth0", never}, 4: {"eth1", never}}}
 	for i := range n {
 		q.heads[i].len = uint32(copy(q.buffers[i][:], msg))
 	}
@@ -217,7 +217,7 @@ func TestNoAllocations(t *testing.T) {
 	}
 }
 
-// BenchmarkPacket is one packet's way through the batch but for the two system
+// BenchmarkPacket measures a packet's way through the batch, without the two system
 // calls.
 func BenchmarkPacket(b *testing.B) {
 	q := loaded(batchSize, wholeMessage)

@@ -37,7 +37,7 @@ func startParking(t testing.TB) {
 func openIn(t testing.TB, ns *lab.Netns, number uint16) (q *Queue, err error) {
 	t.Helper()
 	err = ns.Do(func() (err error) {
-		q, err = Open(Config{Number: number})
+		q, err = Open(number)
 		return err
 	})
 	return q, err

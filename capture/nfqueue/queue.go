@@ -1,12 +1,12 @@
 // Package nfqueue takes packets from a netfilter queue and gives verdicts
 // back: the user side of net/netfilter/nfnetlink_queue.c.
 //
-// go-nfqueue opens the socket; binding and the packet loop are here, since a
-// loop that takes many messages per system call and answers them with one is
-// several times as fast as one message at a time.
+// go-nfqueue opens the socket. This package binds the queue and runs a packet loop
+// of its own, which receives many messages with one system call and answers them
+// with one: that is several times as fast as one message at a time.
 //
-// An idle queue costs two descriptors and a goroutine, but neither a thread nor
-// the memory of the loop: a process may have thousands.
+// An idle queue costs two descriptors and a goroutine, but no thread and no memory
+// for a batch. A process may have thousands of queues.
 package nfqueue
 
 import (
@@ -21,126 +21,118 @@ import (
 )
 
 const (
-	// copyRange is how many bytes of a packet the kernel hands over: room for
-	// the longest IPv4 header (60) with any transport header, and for 196
-	// bytes of IPv6 extension headers before TCP's. Behind a longer chain the
-	// packet has no protocol (capture.Header.NoProtocol).
+	// copyRange is how many bytes of a packet the kernel copies: enough for the
+	// longest IPv4 header (60) and any transport header, or for 196 bytes of IPv6
+	// extension headers and a TCP header. After more extension headers the packet
+	// has no protocol (capture.Header.NoProtocol).
 	copyRange = 256
-	// maxLength is how many packets may wait for a verdict; the kernel drops
-	// what comes on top. Its own default is 1024.
+	// maxLength is how many packets may wait for a verdict. The kernel drops
+	// further ones. Its default is 1024.
 	maxLength = 8192
-	// receiveBuffer holds maxLength messages as the kernel counts them, at
-	// some 1300 bytes each, so that the queue is full before the socket is.
-	// The kernel doubles the figure.
+	// receiveBuffer is the size of the socket's buffer, which the kernel doubles.
+	// It counts about 1300 bytes for a message, so that maxLength messages fit: the
+	// queue is full before the socket is.
 	receiveBuffer = 8 << 20
 )
 
-// Config says which queue to serve.
-type Config struct {
-	Number uint16
-}
-
-// Queue is a bound netfilter queue. Its packets wait from Open on.
+// Queue is a bound netfilter queue. From Open on the kernel keeps packets for it.
 type Queue struct {
 	number uint16
-	fd     int   // closed under running
-	list   *list // the kernel's, of queues
+	fd     int // closed under running
+	queues *procQueues
 
 	closed  atomic.Bool
-	running sync.Mutex    // held by Run, and by Close while it releases
-	turns   atomic.Uint64 // of parking and waking: odd but while Run is parked
-	*batch                // guarded by running; there while Run is awake
+	running sync.Mutex    // held by Run, and by Close while it releases the queue
+	turns   atomic.Uint64 // counts parking and waking: even while Run is parked
+	*batch                // guarded by running; nil while Run is parked
 
 	decided, undecodable, malformed, refused, unsent, overruns atomic.Uint64
 }
 
 var _ capture.Source = (*Queue)(nil)
 
-// Open binds a queue in the network namespace of the calling thread. Its errors
-// say which queue, what is missing and what to do: no CAP_NET_ADMIN, no
-// nfnetlink_queue in the kernel, or a queue that another program holds, by name
-// where that can be told.
+// Open binds a queue in the network namespace of the calling thread. Its errors say
+// which queue, what is wrong and what to do: CAP_NET_ADMIN or the kernel's
+// nfnetlink_queue is missing, or another program holds the queue.
 //
-// Who calls it for a namespace that is not the process's has locked the
-// goroutine to its thread.
-func Open(c Config) (*Queue, error) {
-	q, err := open(c)
+// For a namespace other than the process's the caller must hold
+// runtime.LockOSThread.
+func Open(number uint16) (*Queue, error) {
+	q, err := open(number)
 	if err != nil {
-		return nil, fmt.Errorf("queue %d: %w", c.Number, err)
+		return nil, fmt.Errorf("queue %d: %w", number, err)
 	}
 	return q, nil
 }
 
-func open(c Config) (*Queue, error) {
-	sock, err := nfq.Open(&nfq.Config{NfQueue: c.Number})
+func open(number uint16) (*Queue, error) {
+	sock, err := nfq.Open(&nfq.Config{NfQueue: number})
 	if err != nil {
 		return nil, explainOpen(err)
 	}
 	defer sock.Con.Close()
-	if err := mayBind(sock.Con, c.Number); err != nil {
+	if err := checkBind(sock.Con, number); err != nil {
 		return nil, err
 	}
-	q := &Queue{number: c.Number, list: openList()}
+	q := &Queue{number: number, queues: openProcQueues()}
 	q.turns.Store(1)
-	if q.fd, err = takeOver(sock.Con); err != nil {
-		q.list.close()
+	if q.fd, err = duplicate(sock.Con); err != nil {
+		q.queues.close()
 		return nil, err
 	}
 	if err := q.setUp(); err != nil {
-		q.list.close()
+		q.queues.close()
 		unix.Close(q.fd)
 		return nil, err
 	}
 	return q, nil
 }
 
-// setUp makes the queue. Packets come from its last step on.
+// setUp prepares the socket and then makes the queue, so that packets find it ready.
 func (q *Queue) setUp() error {
-	if err := prepare(q.fd); err != nil {
+	if err := setOptions(q.fd); err != nil {
 		return err
 	}
-	return bind(q.fd, q.number, q.list)
+	return bind(q.fd, q.number, q.queues)
 }
 
-// Close ends Run, gives the queue up and releases it; packets that still wait
-// for a verdict are dropped by the kernel. It waits until Run is back, so it
-// must not be called from within decide.
+// Close ends Run and releases the queue. The kernel drops the packets that still
+// wait for a verdict. Close waits until Run returns, so decide must not call it.
 func (q *Queue) Close() error {
 	if q.closed.Swap(true) {
 		return nil
 	}
-	// The acknowledgement arrives on the socket and wakes Run, wherever it
-	// waits. Where there is no room for it, Run has packets to read and does
-	// not sleep.
+	// The acknowledgement arrives on the socket and wakes Run, wherever it waits.
+	// If the socket has no room for it, Run has packets to read and does not wait.
 	if !send(q.fd, appendUnbind(nil, q.number), unix.Write) {
-		// Nothing wakes Run then; it may keep the queue until the process ends.
-		return fmt.Errorf("queue %d: close: the kernel takes no message, for want of memory", q.number)
+		// Nothing wakes Run, which may keep the queue until the process ends.
+		return fmt.Errorf("queue %d: close: the kernel has no memory for the message: free some memory and restart", q.number)
 	}
 	q.running.Lock()
 	defer q.running.Unlock()
-	q.list.close()
+	q.queues.close()
 	if err := unix.Close(q.fd); err != nil {
 		return fmt.Errorf("queue %d: close: %w", q.number, err)
 	}
 	return nil
 }
 
-// Stats counts what became of packets since Open.
+// Stats counts packets and messages since Open.
 type Stats struct {
 	Packets     uint64 // handed to decide
-	Undecodable uint64 // of these, without a network header that Decode takes
-	Malformed   uint64 // messages that were not as the kernel forms them
-	Refused     uint64 // verdicts that the kernel refused: the packet was gone
+	Undecodable uint64 // of these, how many Decode refused
+	Malformed   uint64 // messages not formed as the kernel forms them
+	Refused     uint64 // verdicts that the kernel refused, because the packet was gone
 	Unsent      uint64 // packets whose verdict could not be sent
-	Overruns    uint64 // times that the kernel reported a full socket (ENOBUFS)
-	// Full and Lost are the kernel's counts of packets dropped because too
-	// many waited, and because the socket was full; they wrap at 2^32. Waiting
-	// is how many wait now. All three are 0 once the queue is closed.
+	Overruns    uint64 // reports of a full socket (ENOBUFS)
+	// Full and Lost are the kernel's counts of packets that it dropped because too
+	// many were waiting, and because the socket was full. They wrap at 2^32.
+	// Waiting is how many packets wait now. All three are 0 after Close.
 	Full, Lost, Waiting uint32
 }
 
-// Stats may be called at any time by any goroutine. Of a queue that is idle it
-// costs no system call.
+// Stats may be called at any time by any goroutine. For an idle queue it makes no
+// system call.
 func (q *Queue) Stats() Stats {
 	s := Stats{
 		Packets:     q.decided.Load(),
@@ -151,11 +143,8 @@ func (q *Queue) Stats() Stats {
 		Overruns:    q.overruns.Load(),
 	}
 	if !q.closed.Load() {
-		k := q.list.state(q.number, q.turns.Load())
+		k := q.queues.state(q.number, q.turns.Load())
 		s.Full, s.Lost, s.Waiting = k.full, k.lost, k.waiting
 	}
 	return s
 }
-
-// Number is the queue's number.
-func (q *Queue) Number() uint16 { return q.number }

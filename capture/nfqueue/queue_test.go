@@ -57,7 +57,7 @@ func say(t *testing.T, n *lab.Network, f lab.Family, ports ...int) {
 	}
 }
 
-// counts reads "[packets:bytes]" of the rule with a comment.
+// counts returns the packets that the rule with a comment has counted.
 func counts(t *testing.T, ns *lab.Netns, iptables, comment string) int {
 	t.Helper()
 	for line := range strings.Lines(ns.Sh(t, iptables+"-save -c")) {
@@ -73,8 +73,8 @@ func counts(t *testing.T, ns *lab.Netns, iptables, comment string) int {
 	return 0
 }
 
-// TestVerdicts gives each verdict on real packets, and looks at the counters
-// of the kernel's rules behind the queue for what became of them.
+// TestVerdicts gives each verdict to real packets. The counters of the kernel's
+// rules after the queue show what the kernel did with them.
 func TestVerdicts(t *testing.T) {
 	const accepted, dropped, marked, repeated, handed = 1001, 1002, 1003, 1004, 1005
 	for _, f := range lab.Families {
@@ -115,17 +115,17 @@ func TestVerdicts(t *testing.T) {
 				}
 			})
 			say(t, n, f, accepted, dropped, marked, repeated, handed)
-			// What was handed over may come later than the sentinel.
+			// The packet for the second queue may arrive after the sentinel.
 			for deadline := time.Now().Add(5 * time.Second); counts(t, n.Server, iptables, fmt.Sprintf("port%d", handed)) == 0 && time.Now().Before(deadline); {
 				runtime.Gosched()
 			}
 			for port, want := range map[int]int{accepted: 1, dropped: 0, marked: 1, repeated: 1, handed: 1} {
 				if got := counts(t, n.Server, iptables, fmt.Sprintf("port%d", port)); got != want {
-					t.Errorf("port %d: %d packets behind the queue, want %d", port, got, want)
+					t.Errorf("port %d: %d packets after the queue, want %d", port, got, want)
 				}
 			}
 			if second.Load() != 1 {
-				t.Errorf("the second queue had %d packets, want 1", second.Load())
+				t.Errorf("the second queue got %d packets, want 1", second.Load())
 			}
 			mu.Lock()
 			defer mu.Unlock()
@@ -137,7 +137,7 @@ func TestVerdicts(t *testing.T) {
 	}
 }
 
-// checkPacket looks at all that a queue knows of an arriving datagram.
+// checkPacket checks everything that a queue knows about an arriving datagram.
 func checkPacket(t *testing.T, p capture.Packet, f lab.Family) {
 	t.Helper()
 	if p.Hook != capture.Input || p.In != "eth0" || p.Out != "" || p.Queue != 7 {
@@ -155,8 +155,8 @@ func checkPacket(t *testing.T, p capture.Packet, f lab.Family) {
 	}
 }
 
-// TestHooks looks at packets in every hook: which device they have, and which
-// of them have a socket here. nf_tables queues them; TestVerdicts has x_tables.
+// TestHooks checks the devices and sockets of packets in every hook. Here nf_tables
+// queues them, in TestVerdicts x_tables does.
 func TestHooks(t *testing.T) {
 	n := newNetwork(t)
 	n.Server.Sh(t, "ip link add w0 type veth peer name w1 netns "+n.Client.Path)
@@ -222,7 +222,7 @@ func TestHooks(t *testing.T) {
 	}
 }
 
-// TestRename gives a device another name, and packets must come by that.
+// TestRename renames a device. Packets must have the new name.
 func TestRename(t *testing.T) {
 	n := newNetwork(t)
 	n.Server.Sh(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 7")
@@ -239,7 +239,7 @@ func TestRename(t *testing.T) {
 	}
 	n.Server.Sh(t, "ip link set eth0 name uplink7")
 	for deadline := time.Now().Add(nameAge); !time.Now().After(deadline); {
-		say(t, n, lab.IPv4) // which has no time limit, unlike the old name
+		say(t, n, lab.IPv4) // until the old name is too old
 	}
 	say(t, n, lab.IPv4)
 	if in.Load() != "uplink7" {
@@ -247,8 +247,8 @@ func TestRename(t *testing.T) {
 	}
 }
 
-// TestUndecodable sends what is no IP packet worth the name through a queue: raw
-// sockets let the kernel send nearly anything.
+// TestUndecodable sends a packet of zeros through a queue. A raw socket can send
+// nearly any bytes.
 func TestUndecodable(t *testing.T) {
 	ns := newNamespace(t)
 	ns.Sh(t, "ip6tables-nft -A OUTPUT -j NFQUEUE --queue-num 7")

@@ -9,8 +9,8 @@ import (
 	"recentfs/capture"
 )
 
-// TestHasSocket holds what was seen of a kernel that has xt_recent itself:
-// whether it added 1 to the TTL of such a packet (recent_mt), Linux 6.18.
+// TestHasSocket holds what Linux 6.18 with its own xt_recent did: whether recent_mt
+// added 1 to the TTL of such a packet.
 func TestHasSocket(t *testing.T) {
 	const in, out = 2, 3
 	v4 := func(protocol, flags, ttl uint8) capture.Header {
@@ -26,48 +26,48 @@ func TestHasSocket(t *testing.T) {
 		rst, rstAck, synAck = tcpRST, tcpRST | 0x10, 0x12
 	)
 	for _, c := range []struct {
-		name   string
-		hooks  []capture.Hook
-		header capture.Header
-		origin origin
-		want   bool
+		name     string
+		hooks    []capture.Hook
+		header   capture.Header
+		metadata metadata
+		want     bool
 	}{
-		{"a process's datagram", leaving, v4(udp, 0, 64), origin{out: out, uid: true, info: checksumNotReady}, true},
-		{"a process's raw packet", leaving, v6(icmp6, 0, 255, "fd09::1"), origin{out: out, uid: true}, true},
-		{"forwarded", passing, v4(udp, 0, 63), origin{in: in, out: out, info: checksumNotReady}, false},
-		{"forwarded, checksum unknown", passing, v6(udp, 0, 63, "fd09::2"), origin{in: in, out: out, info: checksumNotVerified}, false},
-		{"forwarded to where it came from", passing, v6(udp, 0, 63, "fd09::2"), origin{in: in, out: in}, false},
-		{"forwarded to a group, ipmr_queue_xmit", []capture.Hook{capture.Postrouting}, v4(igmp, 0, 63), origin{out: out, info: checksumNotVerified}, false},
-		{"ICMP error", leaving, v4(icmp, 0, 64), origin{out: out}, true},
-		{"ICMPv6 echo reply", leaving, v6(icmp6, 0, 64, "fd09::1"), origin{out: out}, true},
-		{"SYN-ACK", leaving, v4(tcp, synAck, 64), origin{out: out, info: checksumNotReady}, true},
-		{"FIN of an orphan", leaving, v6(tcp, 0x11, 64, "fd09::1"), origin{out: out, info: checksumNotReady}, true},
-		{"RST of a closed port", leaving, v4(tcp, rstAck, 64), origin{out: out}, true},
-		{"RST of a closed port, IPv6", leaving, v6(tcp, rstAck, 64, "fd09::1"), origin{out: out, info: checksumNotReady}, false},
-		{"RST of no connection", leaving, v4(tcp, rst, 64), origin{out: out}, true},
-		{"RST of no connection, IPv6", leaving, v6(tcp, rst, 64, "fd09::1"), origin{out: out, info: checksumNotReady}, false},
-		{"REJECT by RST", leaving, v4(tcp, rstAck, 64), origin{out: out, info: checksumNotReady}, false},
-		{"REJECT by RST, IPv6", []capture.Hook{capture.Output}, v6(tcp, rstAck, 64, "fd09::1"), origin{out: out}, false},
-		{"REJECT by RST, IPv6", []capture.Hook{capture.Postrouting}, v6(tcp, rstAck, 64, "fd09::1"), origin{out: out, info: checksumNotVerified}, false},
-		{"IGMP report", []capture.Hook{capture.Output}, v4(igmp, 0, 1), origin{out: out}, false},
-		{"IGMP report", []capture.Hook{capture.Postrouting}, v4(igmp, 0, 1), origin{in: out, out: out, info: checksumNotVerified}, false},
-		{"MLD report", []capture.Hook{capture.Output}, v6(icmp6, 0, 1, "fe80::1"), origin{out: out}, true},
-		{"MLD report", []capture.Hook{capture.Postrouting}, v6(icmp6, 0, 1, "fe80::1"), origin{in: out, out: out}, true},
-		{"MLD report without an address yet", []capture.Hook{capture.Postrouting}, v6(icmp6, 0, 1, "::"), origin{in: out, out: out}, true},
-		{"neighbour solicitation", []capture.Hook{capture.Postrouting}, v6(icmp6, 0, 255, "fd09::1"), origin{in: out, out: out}, true},
-		{"multicast, the copy for listeners here", []capture.Hook{capture.Postrouting}, v6(udp, 0, 1, "fd09::1"), origin{out: out, info: checksumNotReady}, false},
+		{"a process's datagram", leaving, v4(udp, 0, 64), metadata{out: out, uid: true, info: checksumNotReady}, true},
+		{"a process's raw packet", leaving, v6(icmp6, 0, 255, "fd09::1"), metadata{out: out, uid: true}, true},
+		{"forwarded", passing, v4(udp, 0, 63), metadata{in: in, out: out, info: checksumNotReady}, false},
+		{"forwarded, checksum unknown", passing, v6(udp, 0, 63, "fd09::2"), metadata{in: in, out: out, info: checksumNotVerified}, false},
+		{"forwarded to where it came from", passing, v6(udp, 0, 63, "fd09::2"), metadata{in: in, out: in}, false},
+		{"forwarded to a group, ipmr_queue_xmit", []capture.Hook{capture.Postrouting}, v4(igmp, 0, 63), metadata{out: out, info: checksumNotVerified}, false},
+		{"ICMP error", leaving, v4(icmp, 0, 64), metadata{out: out}, true},
+		{"ICMPv6 echo reply", leaving, v6(icmp6, 0, 64, "fd09::1"), metadata{out: out}, true},
+		{"SYN-ACK", leaving, v4(tcp, synAck, 64), metadata{out: out, info: checksumNotReady}, true},
+		{"FIN of an orphan", leaving, v6(tcp, 0x11, 64, "fd09::1"), metadata{out: out, info: checksumNotReady}, true},
+		{"RST of a closed port", leaving, v4(tcp, rstAck, 64), metadata{out: out}, true},
+		{"RST of a closed port, IPv6", leaving, v6(tcp, rstAck, 64, "fd09::1"), metadata{out: out, info: checksumNotReady}, false},
+		{"RST of no connection", leaving, v4(tcp, rst, 64), metadata{out: out}, true},
+		{"RST of no connection, IPv6", leaving, v6(tcp, rst, 64, "fd09::1"), metadata{out: out, info: checksumNotReady}, false},
+		{"REJECT by RST", leaving, v4(tcp, rstAck, 64), metadata{out: out, info: checksumNotReady}, false},
+		{"REJECT by RST, IPv6", []capture.Hook{capture.Output}, v6(tcp, rstAck, 64, "fd09::1"), metadata{out: out}, false},
+		{"REJECT by RST, IPv6", []capture.Hook{capture.Postrouting}, v6(tcp, rstAck, 64, "fd09::1"), metadata{out: out, info: checksumNotVerified}, false},
+		{"IGMP report", []capture.Hook{capture.Output}, v4(igmp, 0, 1), metadata{out: out}, false},
+		{"IGMP report", []capture.Hook{capture.Postrouting}, v4(igmp, 0, 1), metadata{in: out, out: out, info: checksumNotVerified}, false},
+		{"MLD report", []capture.Hook{capture.Output}, v6(icmp6, 0, 1, "fe80::1"), metadata{out: out}, true},
+		{"MLD report", []capture.Hook{capture.Postrouting}, v6(icmp6, 0, 1, "fe80::1"), metadata{in: out, out: out}, true},
+		{"MLD report without an address yet", []capture.Hook{capture.Postrouting}, v6(icmp6, 0, 1, "::"), metadata{in: out, out: out}, true},
+		{"neighbour solicitation", []capture.Hook{capture.Postrouting}, v6(icmp6, 0, 255, "fd09::1"), metadata{in: out, out: out}, true},
+		{"multicast, the copy for listeners here", []capture.Hook{capture.Postrouting}, v6(udp, 0, 1, "fd09::1"), metadata{out: out, info: checksumNotReady}, false},
 	} {
 		for _, hook := range c.hooks {
 			p := capture.Packet{Hook: hook, Header: c.header}
-			if got := hasSocket(&p, &c.origin); got != c.want {
+			if got := hasSocket(&p, &c.metadata); got != c.want {
 				t.Errorf("%s at hook %d: %v, want %v", c.name, hook, got, c.want)
 			}
 		}
 	}
 }
 
-// leaving and passing are the hooks of packets that begin here and of those
-// that are forwarded.
+// leaving are the hooks of packets that this machine sends, passing those of packets
+// that it forwards.
 var (
 	leaving = []capture.Hook{capture.Output, capture.Postrouting}
 	passing = []capture.Hook{capture.Forward, capture.Postrouting}

@@ -93,7 +93,7 @@ func (i *instance) explain(err error) error {
 
 func (c *change) open(queues []uint16) error {
 	for _, n := range queues {
-		q, err := nfqueue.Open(nfqueue.Config{Number: n})
+		q, err := nfqueue.Open(n)
 		if err != nil {
 			return err
 		}

@@ -44,7 +44,7 @@ func TestRefusedNamespace(t *testing.T) {
 	})
 
 	var other *nfqueue.Queue
-	if err := ns.Do(func() (err error) { other, err = nfqueue.Open(nfqueue.Config{}); return err }); err != nil {
+	if err := ns.Do(func() (err error) { other, err = nfqueue.Open(0); return err }); err != nil {
 		t.Fatal(err)
 	}
 	name := vs.all[0].path()

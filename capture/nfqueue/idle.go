@@ -10,40 +10,41 @@ import (
 )
 
 const (
-	// linger is how long an empty queue keeps its thread, asleep in the kernel,
-	// where the next packet finds it sooner than in the poller.
+	// linger is how long the loop of an empty queue waits in recvmmsg before it
+	// parks. The next packet wakes it faster there than through the poller.
 	linger = 100 * time.Millisecond
-	// maxLingering bounds the threads that sleep so: Go's runtime never ends a
-	// thread, and ends the process when it has 10000. Queues beyond go to the
-	// poller whenever they are empty.
+	// maxLingering bounds the threads that wait so: Go's runtime never ends a
+	// thread, and it ends the process at 10000 threads. The loops of more queues
+	// park as soon as their queue is empty.
 	maxLingering = 64
 )
 
 var (
-	lingering atomic.Int32 // loops that are awake, in the process
+	lingering atomic.Int32 // loops of this process that are awake
 	batches   = sync.Pool{New: func() any { return newBatch() }}
 )
 
-// wake gives the loop what it has while awake, and tells how it receives.
+// wake gives the loop its batch and returns the flags with which it receives.
 func (q *Queue) wake() (flags int) {
 	q.batch = batches.Get().(*batch)
-	q.names.begin(q.fd)
+	q.devices.begin(q.fd)
 	if lingering.Add(1) > maxLingering {
 		return unix.MSG_DONTWAIT
 	}
 	return unix.MSG_WAITFORONE
 }
 
+// sleep takes the batch back.
 func (q *Queue) sleep() {
 	lingering.Add(-1)
 	batches.Put(q.batch)
 	q.batch = nil
 }
 
-// park waits until there is something to receive.
+// park waits until the queue has something to receive.
 //
-// The descriptor is in the poller for only that long, since the poller's thread
-// would otherwise be woken for each message besides the one that lingers.
+// The poller has the descriptor only for so long. Otherwise each message would wake
+// the poller's thread too, beside the thread that waits in recvmmsg.
 func (q *Queue) park() error {
 	if err := parking.start(); err != nil {
 		return err
@@ -53,22 +54,23 @@ func (q *Queue) park() error {
 	return parking.wait(q.fd)
 }
 
-// poller waits for the descriptors of all parked queues on one thread.
+// poller is one thread that waits for the descriptors of all parked queues.
 //
-// Go's own poller would do, but for the first packets after a pause: while the
-// threads of all processors that Go has are in system calls nobody waits
-// there, and Go looks at it every 10 ms.
+// Go's own poller is too slow for the first packets after a pause: while the
+// threads of all of Go's processors are in system calls, no thread waits in it, and
+// Go looks at it every 10 ms only.
 type poller struct {
 	once sync.Once
-	err  error // of start
+	err  error // the error of start
 	fd   int
 
 	mu     sync.Mutex
-	parked map[int32]chan struct{} // guarded by mu: by descriptor
+	parked map[int32]chan struct{} // guarded by mu; by descriptor
 }
 
 var parking = poller{parked: make(map[int32]chan struct{})}
 
+// start starts the poller's thread, once in the process.
 func (p *poller) start() error {
 	p.once.Do(func() {
 		if p.fd, p.err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); p.err == nil {
@@ -78,7 +80,7 @@ func (p *poller) start() error {
 	return p.err
 }
 
-// run wakes queues. It lasts as long as the process.
+// run wakes parked queues. It never returns.
 func (p *poller) run() {
 	var events [64]unix.EpollEvent
 	for {
@@ -91,12 +93,12 @@ func (p *poller) run() {
 			close(p.parked[e.Fd])
 		}
 		p.mu.Unlock()
-		runtime.Gosched() // this processor is theirs now
+		runtime.Gosched() // let the woken loops run on this processor
 	}
 }
 
-// wait returns when a descriptor can be read. EPOLLONESHOT has run hear of it
-// once.
+// wait returns when a descriptor is readable. With EPOLLONESHOT run gets only one
+// event for it, and so closes the channel once.
 func (p *poller) wait(fd int) error {
 	ready := make(chan struct{})
 	p.mu.Lock()

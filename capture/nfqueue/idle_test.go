@@ -17,7 +17,7 @@ import (
 	"recentfs/tests/lab"
 )
 
-// held is what a process has of the kernel and of Go's runtime.
+// held is what this process holds in the kernel and in Go's runtime.
 type held struct{ threads, resident, descriptors, goroutines int }
 
 func holds(t *testing.T) (h held) {
@@ -35,8 +35,8 @@ func holds(t *testing.T) (h held) {
 	return h
 }
 
-// TestIdle has many queues to which nothing comes: they cost no threads, and
-// leave nothing when they are closed. Nor do those that had one packet each.
+// TestIdle opens many queues. Without packets they cost no threads, and after some
+// packets they cost few; closed queues leave nothing.
 func TestIdle(t *testing.T) {
 	const queues = 500
 	ns := newNamespace(t)
@@ -45,7 +45,7 @@ func TestIdle(t *testing.T) {
 	before := holds(t)
 	err := ns.Do(func() (err error) {
 		for i := range all {
-			if all[i], err = Open(Config{Number: uint16(i)}); err != nil {
+			if all[i], err = Open(uint16(i)); err != nil {
 				return err
 			}
 		}
@@ -68,7 +68,7 @@ func TestIdle(t *testing.T) {
 	}
 	idle := holds(t)
 	t.Logf("%d idle queues: %+v, before %+v", queues, idle, before)
-	const spare = 16 // of Go's own threads
+	const spare = 16 // for Go's own threads
 	if idle.threads > before.threads+spare {
 		t.Errorf("%d threads, without the queues it was %d", idle.threads, before.threads)
 	}
@@ -120,8 +120,8 @@ func TestIdle(t *testing.T) {
 	}
 }
 
-// TestStatsIdle asks the kernel no more once it has said what there is to say
-// of a queue that is parked, and again after the next packet.
+// TestStatsIdle counts how often Stats reads the kernel's list: once while a queue is
+// parked, and once more after the next packet.
 func TestStatsIdle(t *testing.T) {
 	n := newNetwork(t)
 	n.Server.Sh(t, "iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-num 7")
@@ -130,8 +130,8 @@ func TestStatsIdle(t *testing.T) {
 			batch[i].Verdict = capture.Accept
 		}
 	})
-	kernel := &countingList{ReaderAt: q.list.file, Closer: q.list.file.(io.Closer)}
-	q.list.file = kernel
+	kernel := &countingList{ReaderAt: q.queues.file, Closer: q.queues.file.(io.Closer)}
+	q.queues.file = kernel
 	look := func() (reads int) {
 		before := kernel.reads
 		if s := q.Stats(); s.Full+s.Lost+s.Waiting != 0 {
@@ -150,7 +150,7 @@ func TestStatsIdle(t *testing.T) {
 	}
 }
 
-// countingList counts how often the kernel's list is read.
+// countingList counts the reads of the kernel's list.
 type countingList struct {
 	io.ReaderAt
 	io.Closer
@@ -162,20 +162,20 @@ func (l *countingList) ReadAt(p []byte, pos int64) (int, error) {
 	return l.ReaderAt.ReadAt(p, pos)
 }
 
-// TestAskAgain asks for a name that it knows.
+// TestAskAgain asks the kernel for a name that is too old and has not changed.
 func TestAskAgain(t *testing.T) {
 	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	var n names
+	var n deviceNames
 	n.begin(fd)
 	n.refresh()
 	if name := n.name(1); name != "lo" {
 		t.Fatalf("device 1 is %q", name)
 	}
-	if name := n.name(1 << 30); name != unnamed {
+	if name := n.name(1 << 30); name != goneDevice {
 		t.Errorf("no device is %q", name)
 	}
 	if allocs := testing.AllocsPerRun(100, func() {

@@ -1,0 +1,84 @@
+package nfqueue
+
+import (
+	"bytes"
+	"io"
+	"os"
+	"strconv"
+	"sync"
+)
+
+// procQueues is the kernel's list of the queues in a network namespace, a file of
+// procfs.
+type procQueues struct {
+	file io.ReaderAt // nil without procfs: then find finds nothing
+
+	mu   sync.Mutex
+	last queueState // guarded by mu
+	turn uint64     // guarded by mu: the turn of the loop when last was read
+}
+
+// queueState is a line of the list (seq_show of nfnetlink_queue.c).
+type queueState struct {
+	portid     uint32
+	waiting    uint32 // queue_total
+	full, lost uint32 // queue_dropped, queue_user_dropped
+}
+
+// openProcQueues opens the list of the calling thread's network namespace. The file
+// belongs to that namespace, whichever thread reads it.
+func openProcQueues() *procQueues {
+	f, err := os.Open("/proc/thread-self/net/netfilter/nfnetlink_queue")
+	if err != nil {
+		return new(procQueues)
+	}
+	return &procQueues{file: f}
+}
+
+func (p *procQueues) close() {
+	if f, ok := p.file.(io.Closer); ok {
+		f.Close()
+	}
+}
+
+// state returns the kernel's state of a queue whose loop is at a turn. While the
+// loop is parked, at even turns, no packet enters the queue: then one read is
+// enough.
+func (p *procQueues) state(number uint16, turn uint64) queueState {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if turn%2 != 0 || turn != p.turn {
+		p.last, _ = p.find(number)
+		p.turn = turn
+	}
+	return p.last
+}
+
+// find reads the list and looks for a queue.
+func (p *procQueues) find(number uint16) (queueState, bool) {
+	if p.file == nil {
+		return queueState{}, false
+	}
+	text, err := io.ReadAll(io.NewSectionReader(p.file, 0, 1<<30))
+	if err != nil {
+		return queueState{}, false
+	}
+	for line := range bytes.Lines(text) {
+		var v [7]uint32
+		fields := bytes.Fields(line)
+		if len(fields) < len(v) {
+			continue
+		}
+		for i := range v {
+			n, err := strconv.ParseUint(string(fields[i]), 10, 32)
+			if err != nil {
+				return queueState{}, false
+			}
+			v[i] = uint32(n)
+		}
+		if v[0] == uint32(number) {
+			return queueState{portid: v[1], waiting: v[2], full: v[5], lost: v[6]}, true
+		}
+	}
+	return queueState{}, false
+}
