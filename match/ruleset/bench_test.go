@@ -2,6 +2,7 @@ package ruleset
 
 import (
 	"fmt"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -14,6 +15,22 @@ func manyOf(n int, format string) string {
 	b.WriteString("*recent\n:QUEUE0 ACCEPT\n")
 	for i := range n {
 		fmt.Fprintf(&b, "-A QUEUE0 "+format+"\n", i+100)
+	}
+	b.WriteString("COMMIT\n")
+	return b.String()
+}
+
+// mixed is a chain of rules with all kinds of matches in no order.
+func mixed(n int) string {
+	rnd := rand.New(rand.NewPCG(1, 2))
+	rules := []string{
+		"-p tcp --dport 23 -j DROP", "-p tcp --syn", "-m mark --mark 1 -j DROP", "-m comment --comment c",
+		"-p tcp -m multiport --dports 80,443", "-m recent --rcheck --name A -j DROP", "-p tcp --dport 22 -m mark --mark 0",
+	}
+	var b strings.Builder
+	b.WriteString("*recent\n:QUEUE0 ACCEPT\n")
+	for range n {
+		b.WriteString("-A QUEUE0 " + rules[rnd.IntN(len(rules))] + "\n")
 	}
 	b.WriteString("COMMIT\n")
 	return b.String()
@@ -34,6 +51,7 @@ func BenchmarkDecide(b *testing.B) {
 		{"icmp=100", manyOf(100, "-p icmp --icmp-type %d -j DROP"), []capture.Packet{with(v4, icmp(8, 0))}},
 		{"mark=100", manyOf(100, "-m mark --mark %d -j DROP"), []capture.Packet{v4}},
 		{"comment=100", manyOf(100, "-p tcp -m comment --comment c%d"), []capture.Packet{v4}},
+		{"mixed=100", mixed(100), []capture.Packet{v4}},
 		{"recent=100", manyOf(100, "-m recent --rcheck --name t%d -j DROP"), []capture.Packet{v4}},
 		{"recent=100/one table", manyOf(100, "-m recent --rcheck --seconds %d -j DROP"), repeated(64, v4)},
 	} {
