@@ -7,6 +7,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"recentfs/tests/lab"
 )
 
 // inNamespace runs a shell script in a network namespace that ends with it.
@@ -23,9 +25,7 @@ func inNamespace(t *testing.T, script, input string) (output string, err error) 
 // TestIPTables compares the cases with iptables itself: Save prints what
 // iptables-save prints, and iptables refuses what is refused here.
 func TestIPTables(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("making a network namespace needs root")
-	}
+	lab.NeedRoot(t)
 	for _, family := range []struct{ file, command string }{
 		{"iptables.t", "iptables-legacy"},
 		{"iptables.t", "iptables-nft"},

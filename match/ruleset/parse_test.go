@@ -1,12 +1,12 @@
 package ruleset
 
 import (
-	"os"
 	"os/exec"
 	"strings"
 	"testing"
 
 	"recentfs/match/recent"
+	"recentfs/tests/lab"
 )
 
 // TestFiles has files that are refused.
@@ -150,9 +150,7 @@ func TestServices(t *testing.T) {
 
 // TestWholeFile compares all that is printed of a table with iptables-save.
 func TestWholeFile(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("making a network namespace needs root")
-	}
+	lab.NeedRoot(t)
 	if _, err := exec.LookPath("iptables-legacy-restore"); err != nil {
 		t.Skip(err)
 	}
