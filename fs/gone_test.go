@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"recentfs/fs/device"
+	"recentfs/tests/lab"
 )
 
 func TestTableComesAndGoes(t *testing.T) {
@@ -141,12 +142,12 @@ func (l *late) SetAttr(cancel <-chan struct{}, in *fuse.SetAttrIn, out *fuse.Att
 }
 
 func TestLateAnswer(t *testing.T) {
-	needRoot(t)
+	lab.NeedRoot(t)
 	for _, op := range []string{"lookup", "getattr", "setattr"} {
 		t.Run(op, func(t *testing.T) {
 			files, folder := newFilesystem()
 			reg := emptyModule(t).NewRegistry(folder.Update)
-			h := &house{reg: reg, dir: scratch(t)}
+			h := &house{reg: reg, dir: lab.TempDir(t)}
 			var err error
 			if h.m, err = prepare(h.dir); err != nil {
 				t.Fatal(err)

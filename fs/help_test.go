@@ -87,28 +87,6 @@ func kill(cmd *exec.Cmd) {
 	cmd.Wait()
 }
 
-// needRoot skips where the kernel would refuse to mount.
-func needRoot(t testing.TB) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can mount: run make test as root")
-	}
-}
-
-// scratch is a directory that other users may enter.
-func scratch(t testing.TB) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "recentfs-fs-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Chmod(dir, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
-
 // house is a registry and where it is mounted.
 type house struct {
 	reg   *recent.Registry
@@ -146,8 +124,8 @@ func warm(t testing.TB, dir string) {
 // mount mounts the tables of a new registry until the test ends.
 func mount(t testing.TB, p recent.Params) *house {
 	t.Helper()
-	needRoot(t)
-	h := &house{clock: jiffies.NewManual(4294900000, 100), dir: filepath.Join(scratch(t), "xt_recent")}
+	lab.NeedRoot(t)
+	h := &house{clock: jiffies.NewManual(4294900000, 100), dir: filepath.Join(lab.TempDir(t), "xt_recent")}
 	m, folder, err := Mount(h.dir)
 	if err != nil {
 		t.Fatal(err)

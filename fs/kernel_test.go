@@ -15,13 +15,14 @@ import (
 
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
+	"recentfs/tests/lab"
 )
 
 // live is the directory of the kernel's own xt_recent in a network namespace
 // of the test's, with the tables foo and bar. It ends with the test.
 func live(t *testing.T) string {
 	t.Helper()
-	needRoot(t)
+	lab.NeedRoot(t)
 	var dir string
 	var err error
 	made, done := make(chan struct{}), make(chan struct{})
@@ -140,7 +141,7 @@ func TestAsTheKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{dir: scratch(t)}
+	h := &house{dir: lab.TempDir(t)}
 	m, folder, err := Mount(h.dir)
 	if err != nil {
 		t.Fatal(err)

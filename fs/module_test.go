@@ -15,6 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"recentfs/match/recent"
+	"recentfs/tests/lab"
 )
 
 // module is one whose parameters are kept here.
@@ -46,8 +47,8 @@ func (m *module) path(name string) string { return filepath.Join(m.dir, paramete
 // mountModule mounts the module until the test ends.
 func mountModule(t *testing.T, p recent.Params) *module {
 	t.Helper()
-	needRoot(t)
-	m := &module{dir: filepath.Join(scratch(t), "xt_recent.module"), params: p}
+	lab.NeedRoot(t)
+	m := &module{dir: filepath.Join(lab.TempDir(t), "xt_recent.module"), params: p}
 	mounted, err := MountModule(m.dir, Module{
 		Params: m.current, SetOwner: m.setOwner,
 		Self: func(pid uint32) string { return fmt.Sprint("/of/", pid) },

@@ -12,6 +12,7 @@ import (
 
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
+	"recentfs/tests/lab"
 )
 
 func emptyModule(t testing.TB) *recent.Module {
@@ -39,8 +40,8 @@ func TestMountInfo(t *testing.T) {
 }
 
 func TestMountPoints(t *testing.T) {
-	needRoot(t)
-	base := scratch(t)
+	lab.NeedRoot(t)
+	base := lab.TempDir(t)
 	file, full := filepath.Join(base, "file"), filepath.Join(base, "full")
 	if err := os.WriteFile(file, nil, 0o644); err != nil {
 		t.Fatal(err)
@@ -81,8 +82,8 @@ func TestMountPoints(t *testing.T) {
 }
 
 func TestMountMakesItsDirectory(t *testing.T) {
-	needRoot(t)
-	base := scratch(t)
+	lab.NeedRoot(t)
+	base := lab.TempDir(t)
 	link := filepath.Join(base, "link")
 	if err := os.Symlink(base, link); err != nil {
 		t.Fatal(err)
@@ -103,8 +104,8 @@ func TestMountMakesItsDirectory(t *testing.T) {
 }
 
 func TestMountOverDead(t *testing.T) {
-	needRoot(t)
-	dir := scratch(t)
+	lab.NeedRoot(t)
+	dir := lab.TempDir(t)
 	for range 3 {
 		kill(mountElsewhere(t, dir))
 	}
@@ -121,8 +122,8 @@ func TestMountOverDead(t *testing.T) {
 }
 
 func TestMountOverLive(t *testing.T) {
-	needRoot(t)
-	dir := scratch(t)
+	lab.NeedRoot(t)
+	dir := lab.TempDir(t)
 	mountElsewhere(t, dir)
 	m, _, err := Mount(dir)
 	if err == nil {
@@ -135,8 +136,8 @@ func TestMountOverLive(t *testing.T) {
 }
 
 func TestMountWithoutCapabilities(t *testing.T) {
-	needRoot(t)
-	dir := scratch(t)
+	lab.NeedRoot(t)
+	dir := lab.TempDir(t)
 	cmd := exec.Command("setpriv", "--bounding-set=-all", "--inh-caps=-all", os.Args[0])
 	cmd.Env = append(os.Environ(), mountEnv+"="+dir+"/x")
 	out, err := cmd.Output()

@@ -12,6 +12,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"recentfs/tests/lab"
 )
 
 // tree is a mount of several folders.
@@ -23,8 +25,8 @@ type tree struct {
 // mountNamespaces mounts folders of tables, none as yet, until the test ends.
 func mountNamespaces(t *testing.T, self func(pid uint32) string) *tree {
 	t.Helper()
-	needRoot(t)
-	m, ns, err := MountNamespaces(filepath.Join(scratch(t), "xt_recent"), self)
+	lab.NeedRoot(t)
+	m, ns, err := MountNamespaces(filepath.Join(lab.TempDir(t), "xt_recent"), self)
 	if err != nil {
 		t.Fatal(err)
 	}

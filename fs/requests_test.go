@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"recentfs/fs/device"
+	"recentfs/tests/lab"
 )
 
 // requests is a go-fuse log that keeps the names of the requests.
@@ -53,11 +54,11 @@ func (r requests) until(t *testing.T, last string, releases int) []string {
 }
 
 func TestRequests(t *testing.T) {
-	needRoot(t)
+	lab.NeedRoot(t)
 	ops := make(requests, 1000)
 	files, folder := newFilesystem()
 	reg := emptyModule(t).NewRegistry(folder.Update)
-	h := &house{reg: reg, dir: scratch(t)}
+	h := &house{reg: reg, dir: lab.TempDir(t)}
 	var err error
 	if h.m, err = prepare(h.dir); err != nil {
 		t.Fatal(err)

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"recentfs/fs/device"
+	"recentfs/tests/lab"
 )
 
 // under is a directory as it is without the mounts on it.
@@ -83,9 +84,9 @@ func mountsOf(t *testing.T, pid, dir string) (n int) {
 
 // TestMountOverDeadAndFile has a file in the directory under the dead mount.
 func TestMountOverDeadAndFile(t *testing.T) {
-	needRoot(t)
+	lab.NeedRoot(t)
 	for _, dead := range []int{1, 3} {
-		dir := scratch(t)
+		dir := lab.TempDir(t)
 		below := openUnder(t, dir)
 		for range dead {
 			kill(mountElsewhere(t, dir))
@@ -113,7 +114,7 @@ func TestMountOverDeadAndFile(t *testing.T) {
 // TestMountHidesFilesOfWriters mounts over files that writers have made in the
 // directory while nothing was mounted on it.
 func TestMountHidesFilesOfWriters(t *testing.T) {
-	needRoot(t)
+	lab.NeedRoot(t)
 	for _, c := range []struct {
 		name, text string
 		hidden     bool
@@ -125,7 +126,7 @@ func TestMountHidesFilesOfWriters(t *testing.T) {
 		{"someone's", "*recent\n", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := scratch(t)
+			dir := lab.TempDir(t)
 			write(t, filepath.Join(dir, "ssh"), c.text)
 			m, _, err := Mount(dir)
 			if !c.hidden {
@@ -157,8 +158,8 @@ func TestMountHidesFilesOfWriters(t *testing.T) {
 // killed and started again. No write may make a file in the directory under the
 // mount.
 func TestWriterDuringRestarts(t *testing.T) {
-	needRoot(t)
-	dir := scratch(t)
+	lab.NeedRoot(t)
+	dir := lab.TempDir(t)
 	below := openUnder(t, dir)
 	cmd := mountElsewhere(t, dir)
 	writer := exec.Command("sh", "-c", "while :; do echo +192.0.2.1 > ssh; done 2>/dev/null")
@@ -216,8 +217,8 @@ func TestStacked(t *testing.T) {
 // the dead one: a user namespace may not move what was mounted before it. Before
 // Linux 6.5 that is so everywhere.
 func TestDeadMountStaysBelow(t *testing.T) {
-	needRoot(t)
-	dir := scratch(t)
+	lab.NeedRoot(t)
+	dir := lab.TempDir(t)
 	kill(mountElsewhere(t, dir))
 	cmd := exec.Command("unshare", "--user", "--map-root-user", "--mount", os.Args[0])
 	cmd.Env = append(os.Environ(), mountEnv+"="+dir)
@@ -233,8 +234,8 @@ func TestDeadMountStaysBelow(t *testing.T) {
 
 // TestUnmountDetachesDeadBelow ends a mount that has a dead one below.
 func TestUnmountDetachesDeadBelow(t *testing.T) {
-	needRoot(t)
-	dir := scratch(t)
+	lab.NeedRoot(t)
+	dir := lab.TempDir(t)
 	kill(mountElsewhere(t, dir))
 	m, err := prepare(dir)
 	if err != nil {

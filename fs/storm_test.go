@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"recentfs/tests/lab"
 )
 
 // storm opens a file and sends from it as many times as it is told, as a user
@@ -36,13 +38,13 @@ signal.setitimer(signal.ITIMER_REAL, 0)
 // notification waited for a page that such a READ held, every open hung, and the
 // process that served the mount could not be killed any more.
 func TestSignalsStarveNobody(t *testing.T) {
-	needRoot(t)
+	lab.NeedRoot(t)
 	for _, c := range []struct{ name, dir, file string }{
 		{"tables", "xt_recent", "foo"},
 		{"module", "xt_recent.module", "parameters/ip_list_uid"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			dir := filepath.Join(scratch(t), c.dir)
+			dir := filepath.Join(lab.TempDir(t), c.dir)
 			server := mountElsewhere(t, dir)
 			t.Cleanup(func() { abort(t, dir) }) // first, or kill would wait for ever
 			var clients []*exec.Cmd
@@ -90,7 +92,7 @@ func abort(t *testing.T, dir string) {
 	if err != nil || len(mounts) == 0 {
 		return
 	}
-	control := scratch(t)
+	control := lab.TempDir(t)
 	if err := unix.Mount("fusectl", control, "fusectl", 0, ""); err != nil {
 		t.Error(err)
 		return
@@ -105,7 +107,7 @@ func abort(t *testing.T, dir string) {
 // TestGoFuseLoop runs the other tests of this package once more, with go-fuse's
 // own loop. There signals starve requests.
 func TestGoFuseLoop(t *testing.T) {
-	needRoot(t)
+	lab.NeedRoot(t)
 	cmd := exec.Command(os.Args[0], "-test.skip", "TestGoFuseLoop|TestSignalsStarveNobody")
 	cmd.Env = append(os.Environ(), goFuseLoopEnv+"=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
