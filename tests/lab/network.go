@@ -48,12 +48,12 @@ const SSHPort = 22
 // NewNetwork makes the two namespaces. Packets flow both ways when it returns.
 func NewNetwork(t testing.TB) *Network {
 	t.Helper()
-	l := &Network{T: t, Client: NewNetns(t), Server: NewNetns(t)}
-	l.Server.Sh(t, "ip link add eth0 type veth peer name eth0 netns "+l.Client.Path)
+	n := &Network{T: t, Client: NewNetns(t), Server: NewNetns(t)}
+	n.Server.Sh(t, "ip link add eth0 type veth peer name eth0 netns "+n.Client.Path)
 	for _, end := range []struct {
 		ns     *Netns
 		v4, v6 netip.Addr
-	}{{l.Server, IPv4.Server, IPv6.Server}, {l.Client, IPv4.Client, IPv6.Client}} {
+	}{{n.Server, IPv4.Server, IPv6.Server}, {n.Client, IPv4.Client, IPv6.Client}} {
 		end.ns.Sh(t, fmt.Sprintf(`
 			ip link set eth0 addrgenmode none
 			ip addr add %v/24 dev eth0
@@ -62,32 +62,32 @@ func NewNetwork(t testing.TB) *Network {
 	}
 	for _, f := range Families {
 		Eventually(t, "a way to the server by "+f.Name, func() error {
-			if err := l.Dial(f, "tcp", 1, 100*time.Millisecond); !errors.Is(err, syscall.ECONNREFUSED) {
+			if err := n.Dial(f, "tcp", 1, 100*time.Millisecond); !errors.Is(err, syscall.ECONNREFUSED) {
 				return fmt.Errorf("connection to a closed port: %v", err)
 			}
 			return nil
 		})
 	}
-	return l
+	return n
 }
 
 // Serve makes the server listen on port 22: it accepts TCP connections and
 // closes them, and sends UDP datagrams back.
-func (l *Network) Serve() {
-	l.T.Helper()
+func (n *Network) Serve() {
+	n.T.Helper()
 	var tcp net.Listener
 	var udp net.PacketConn
 	address := fmt.Sprintf(":%d", SSHPort)
-	err := l.Server.Do(func() (err error) {
+	err := n.Server.Do(func() (err error) {
 		if tcp, err = net.Listen("tcp", address); err == nil {
 			udp, err = net.ListenPacket("udp", address)
 		}
 		return err
 	})
 	if err != nil {
-		l.T.Fatal(err)
+		n.T.Fatal(err)
 	}
-	l.T.Cleanup(func() { tcp.Close(); udp.Close() })
+	n.T.Cleanup(func() { tcp.Close(); udp.Close() })
 	go func() {
 		for {
 			conn, err := tcp.Accept()
@@ -100,26 +100,26 @@ func (l *Network) Serve() {
 	go func() {
 		buf := make([]byte, 64)
 		for {
-			n, from, err := udp.ReadFrom(buf)
+			size, from, err := udp.ReadFrom(buf)
 			if err != nil {
 				return
 			}
-			udp.WriteTo(buf[:n], from)
+			udp.WriteTo(buf[:size], from)
 		}
 	}()
 }
 
 // QueueTo adds the kernel's rule that queues the matching packets in a chain of
 // the server.
-func (l *Network) QueueTo(f Family, table, chain, match string, queue string) {
-	l.T.Helper()
-	l.Server.Sh(l.T, fmt.Sprintf("%s-legacy -w -t %s -A %s %s -j NFQUEUE %s", f.Tool, table, chain, match, queue))
+func (n *Network) QueueTo(f Family, table, chain, match string, queue string) {
+	n.T.Helper()
+	n.Server.Sh(n.T, fmt.Sprintf("%s-legacy -w -t %s -A %s %s -j NFQUEUE %s", f.Tool, table, chain, match, queue))
 }
 
 // Dial makes one connection from the client and closes it. The kernel sends
 // its second SYN after a second.
-func (l *Network) Dial(f Family, network string, port uint16, timeout time.Duration) error {
-	return l.Client.Do(func() error {
+func (n *Network) Dial(f Family, network string, port uint16, timeout time.Duration) error {
+	return n.Client.Do(func() error {
 		ctx, cancel := context.WithTimeout(context.Background(), timeout)
 		defer cancel()
 		conn, err := new(net.Dialer).DialContext(ctx, network, netip.AddrPortFrom(f.Server, port).String())
@@ -132,12 +132,12 @@ func (l *Network) Dial(f Family, network string, port uint16, timeout time.Durat
 
 // Echo sends one datagram to the server's port 22 and waits for it to come
 // back. It sends from the client's address `from`, or from any if that is zero.
-func (l *Network) Echo(f Family, from netip.Addr, timeout time.Duration) error {
+func (n *Network) Echo(f Family, from netip.Addr, timeout time.Duration) error {
 	var local *net.UDPAddr
 	if from.IsValid() {
 		local = net.UDPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
 	}
-	err := l.Client.Do(func() error {
+	err := n.Client.Do(func() error {
 		conn, err := net.DialUDP("udp", local, net.UDPAddrFromAddrPort(netip.AddrPortFrom(f.Server, SSHPort)))
 		if err != nil {
 			return err
@@ -150,7 +150,7 @@ func (l *Network) Echo(f Family, from netip.Addr, timeout time.Duration) error {
 		return err
 	})
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) && !errors.Is(err, syscall.ECONNREFUSED) {
-		l.T.Errorf("datagram to %v: %v", f.Server, err)
+		n.T.Errorf("datagram to %v: %v", f.Server, err)
 	}
 	return err
 }

@@ -29,8 +29,8 @@ var (
 		Match: func(Family) string { return "-p tcp --dport 22 --syn" },
 		NFT:   func(Family) string { return "tcp dport 22 tcp flags & (fin|syn|rst|ack) == syn" },
 		Rule:  func(Family) string { return "-p tcp -m tcp --dport 22" },
-		Send: func(l *Network, f Family, timeout time.Duration) bool {
-			return l.Dial(f, "tcp", SSHPort, timeout) == nil
+		Send: func(n *Network, f Family, timeout time.Duration) bool {
+			return n.Dial(f, "tcp", SSHPort, timeout) == nil
 		},
 	}
 	UDPProbe = Probe{
@@ -38,8 +38,8 @@ var (
 		Match: func(Family) string { return "-p udp --dport 22" },
 		NFT:   func(Family) string { return "udp dport 22" },
 		Rule:  func(Family) string { return "-p udp -m udp --dport 22" },
-		Send: func(l *Network, f Family, timeout time.Duration) bool {
-			return l.Echo(f, netip.Addr{}, timeout) == nil
+		Send: func(n *Network, f Family, timeout time.Duration) bool {
+			return n.Echo(f, netip.Addr{}, timeout) == nil
 		},
 	}
 	ICMPProbe = Probe{
@@ -52,34 +52,34 @@ var (
 			}
 			return "-p icmp -m icmp --icmp-type 8"
 		},
-		Send: func(l *Network, f Family, timeout time.Duration) bool {
-			l.T.Helper()
-			return l.Client.Run(l.T, "ping", "-n", "-q", "-c", "1", "-W", fmt.Sprint(timeout.Seconds()), f.Server.String()).Code == 0
+		Send: func(n *Network, f Family, timeout time.Duration) bool {
+			n.T.Helper()
+			return n.Client.Run(n.T, "ping", "-n", "-q", "-c", "1", "-W", fmt.Sprint(timeout.Seconds()), f.Server.String()).Code == 0
 		},
 	}
 	Probes = []Probe{TCPProbe, UDPProbe, ICMPProbe}
 )
 
 // Passes sends the probe and fails the test if no answer comes.
-func (l *Network) Passes(p Probe, f Family) {
-	l.T.Helper()
-	if !p.Send(l, f, Patience/2) {
-		l.T.Fatalf("%s over %s had no answer, but should pass", p.Name, f.Name)
+func (n *Network) Passes(p Probe, f Family) {
+	n.T.Helper()
+	if !p.Send(n, f, Patience/2) {
+		n.T.Fatalf("%s over %s had no answer, but should pass", p.Name, f.Name)
 	}
 }
 
 // Dropped sends the probe and fails the test if an answer comes.
-func (l *Network) Dropped(p Probe, f Family) {
-	l.T.Helper()
-	if p.Send(l, f, Silence) {
-		l.T.Fatalf("%s over %s was answered, but should be dropped", p.Name, f.Name)
+func (n *Network) Dropped(p Probe, f Family) {
+	n.T.Helper()
+	if p.Send(n, f, Silence) {
+		n.T.Fatalf("%s over %s was answered, but should be dropped", p.Name, f.Name)
 	}
 }
 
 // Feeder is a tool that adds the kernel's rule which queues packets.
 type Feeder struct {
 	Name string
-	Add  func(l *Network, f Family, p Probe, queue int)
+	Add  func(n *Network, f Family, p Probe, queue int)
 }
 
 var Feeders = []Feeder{
@@ -89,16 +89,16 @@ var Feeders = []Feeder{
 }
 
 func iptablesFeeder(variant string) func(*Network, Family, Probe, int) {
-	return func(l *Network, f Family, p Probe, queue int) {
-		l.T.Helper()
-		l.Server.Sh(l.T, fmt.Sprintf("%s-%s -w -A INPUT %s -j NFQUEUE --queue-num %d", f.Tool, variant, p.Match(f), queue))
+	return func(n *Network, f Family, p Probe, queue int) {
+		n.T.Helper()
+		n.Server.Sh(n.T, fmt.Sprintf("%s-%s -w -A INPUT %s -j NFQUEUE --queue-num %d", f.Tool, variant, p.Match(f), queue))
 	}
 }
 
-func nftFeeder(l *Network, f Family, p Probe, queue int) {
-	l.T.Helper()
+func nftFeeder(n *Network, f Family, p Probe, queue int) {
+	n.T.Helper()
 	rule := func(statement string) Outcome {
-		return l.Server.Run(l.T, "nft", fmt.Sprintf(
+		return n.Server.Run(n.T, "nft", fmt.Sprintf(
 			"table %s lab { chain input { type filter hook input priority 0; %s %s; }; }", f.NFT, p.NFT(f), statement))
 	}
 	got := rule(fmt.Sprintf("queue num %d", queue))
@@ -106,7 +106,7 @@ func nftFeeder(l *Network, f Family, p Probe, queue int) {
 		return
 	}
 	if plain := rule("accept"); plain.Code == 0 {
-		l.T.Skipf("this kernel's nf_tables takes the rule but no queue statement (CONFIG_NFT_QUEUE): %s", got.Stderr)
+		n.T.Skipf("this kernel's nf_tables takes the rule but no queue statement (CONFIG_NFT_QUEUE): %s", got.Stderr)
 	}
-	l.T.Fatalf("nft: %s", got.Stderr)
+	n.T.Fatalf("nft: %s", got.Stderr)
 }
