@@ -2,6 +2,7 @@ package live
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -164,24 +165,33 @@ var openCases = []fileCase{
 			buf := make([]byte, size)
 			n, err := unix.Getdents(fd, buf)
 			_, _, names := unix.ParseDirent(buf[:max(n, 0)], -1, nil)
+			slices.Sort(names)
 			tr.add(fmt.Sprint("getdents ", size), names, err)
 		}
 		tr.seek(fd, 0, unix.SEEK_SET)
 		buf := make([]byte, 4096)
 		n, err := unix.Getdents(fd, buf)
+		kinds := make(map[string]string)
 		for b := buf[:max(n, 0)]; len(b) > 0; b = b[(*unix.Dirent)(unsafe.Pointer(&b[0])).Reclen:] {
 			d := (*unix.Dirent)(unsafe.Pointer(&b[0]))
 			name := unix.ByteSliceToString(b[19:d.Reclen])
 			var st unix.Stat_t
 			err := unix.Stat(tr.path(name), &st)
-			tr.add(name, fmt.Sprint(d.Type, name == ".." || d.Ino == st.Ino), err)
+			kinds[name] = fmt.Sprint(d.Type, name == ".." || d.Ino == st.Ino, err)
 		}
+		tr.add("kinds", kinds, nil)
 		tr.add("getdents", n, err)
 		_, err = unix.Read(fd, buf)
 		tr.add("read of a directory", "ok", err)
 		_, err = unix.Getdents(tr.foo(), buf)
 		tr.add("getdents of a file", "ok", err)
 	}},
+	{name: "order of a listing", do: func(tr *fileTrial) {
+		buf := make([]byte, 4096)
+		n, err := unix.Getdents(tr.open(".", unix.O_RDONLY|unix.O_DIRECTORY), buf)
+		_, _, names := unix.ParseDirent(buf[:max(n, 0)], -1, nil)
+		tr.add("names", names, err)
+	}, differs: "procfs lists shorter names first; here a table that came later is listed later, so that a position is the table's own"},
 	{name: "names in the directory", do: func(tr *fileTrial) {
 		outside := tr.scratch + "/file"
 		tr.add("mknod outside", "ok", unix.Mknod(outside, unix.S_IFREG|0o600, 0))
