@@ -5,9 +5,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openFlags are for every open file: each read and write comes here as it was
-// made, close(2) costs no request of its own, and writes need not wait for
-// each other in the kernel, since the table's lock orders them.
+// openFlags are for every open file. Each read and write comes here as the program
+// made it. close(2) costs no request of its own. Writes do not wait for each other
+// in the kernel, since the table's lock orders them.
 const openFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH | fuse.FOPEN_PARALLEL_DIRECT_WRITES
 
 // Open follows proc_reg_open and recent_seq_open. O_TRUNC has no effect.
@@ -32,7 +32,7 @@ func (fs *filesystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 	return fuse.OK
 }
 
-// newHandle opens a node's table; ok is false where it is gone.
+// newHandle opens a node's table. ok is false where the table is gone.
 func (fs *filesystem) newHandle(node uint64, reads bool) (fh uint64, ok bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -101,8 +101,8 @@ func (fs *filesystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	return fuse.ReadResultData(buf[:n]), fuse.OK
 }
 
-// Write follows proc_reg_write. Of a write that the kernel sends in pieces
-// only the first comes here, because less of it is taken than was sent.
+// Write follows proc_reg_write. The kernel sends a long write in pieces. Only the
+// first comes here, because a table takes less of it than was sent.
 func (fs *filesystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
 	h := fs.handle(in.Fh)
 	if h == nil {
@@ -115,16 +115,16 @@ func (fs *filesystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (u
 	return uint32(n), fuse.OK
 }
 
-// Flush is asked for by kernels that do not know FOPEN_NOFLUSH, and by no
-// kernel again after this answer.
+// Flush comes from kernels that do not know FOPEN_NOFLUSH. After this answer they
+// do not ask again.
 func (fs *filesystem) Flush(<-chan struct{}, *fuse.FlushIn) fuse.Status { return fuse.ENOSYS }
 
-// Lseek is only asked for SEEK_DATA and SEEK_HOLE, which seq_lseek refuses.
+// Lseek comes for SEEK_DATA and SEEK_HOLE only, which seq_lseek refuses.
 func (fs *filesystem) Lseek(<-chan struct{}, *fuse.LseekIn, *fuse.LseekOut) fuse.Status {
 	return fuse.EINVAL
 }
 
-// Fsync follows vfs_fsync_range, for a file that has none.
+// Fsync follows vfs_fsync_range for a file without an fsync function.
 func (fs *filesystem) Fsync(<-chan struct{}, *fuse.FsyncIn) fuse.Status { return fuse.EINVAL }
 
 // FsyncDir is Fsync for the directory.

@@ -35,15 +35,15 @@ type filesystem struct {
 }
 
 const (
-	// valid is how long the kernel may go without asking again. It could be
-	// forever: Folder.Update tells the kernel what is no longer so.
+	// valid is how long the kernel may keep names and attributes. It could be
+	// forever, since Folder.Update tells the kernel what to distrust.
 	valid = time.Hour
-	// blockSize is the st_blksize of a file, by which stdio and others choose
-	// their buffer: procfs says 1024, but here each read is a round trip. It is
-	// the power of two that has room for recent.AnswerSize.
+	// blockSize is the st_blksize of a file. stdio and others choose their buffer
+	// by it. procfs says 1024, but here each read is a round trip. It is the power
+	// of two that has room for recent.AnswerSize.
 	blockSize = 32 << 10
-	// maxSize is what truncate(2) allows in procfs: the s_maxbytes that
-	// alloc_super gives a file system which sets none.
+	// maxSize is the largest size that truncate(2) accepts in procfs: alloc_super
+	// gives it as s_maxbytes to a file system that sets none.
 	maxSize = 1<<31 - 1
 	// dirBlockSize is the st_blksize of procfs.
 	dirBlockSize = 1024
@@ -106,11 +106,11 @@ func (fs *filesystem) selfLink(node uint64) (*namespacesRoot, bool) {
 // String implements fuse.RawFileSystem.
 func (fs *filesystem) String() string { return fsName }
 
-// Lookup follows proc_tgid_net_lookup. The name holds, but the attributes
-// expire at once: the table may go before this answer arrives, and the kernel
-// then knows no node yet that it could be told to distrust. The GETATTR that
-// follows, once, is safe from that: the kernel ignores its answer when it is
-// told so meanwhile (attr_version in fs/fuse/inode.c).
+// Lookup follows proc_tgid_net_lookup. The name stays valid, but the attributes
+// expire at once: the table may go before this answer arrives, when the kernel
+// knows no node yet that we could tell it to distrust. One GETATTR follows. It has
+// no such gap: the kernel ignores the answer where it was told to distrust the node
+// meanwhile (attr_version in fs/fuse/inode.c).
 func (fs *filesystem) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -149,8 +149,8 @@ func (fs *filesystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 	return fuse.OK
 }
 
-// getAttr fills in the attributes of a node, and returns the table whose file
-// it is, if it is one.
+// getAttr fills in the attributes of a node. It returns the table where the node
+// is a table's file.
 func (fs *filesystem) getAttr(node uint64, out *fuse.Attr) (*recent.Table, fuse.Status) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -201,10 +201,10 @@ func (fs *filesystem) keepSize(node uint64) {
 	}
 }
 
-// SetAttr follows proc_notify_change: mode and owner stay, a size or a time is
-// taken and has no effect, unless the size is beyond what procfs allows
-// (inode_newsize_ok). Whether the caller may, the kernel has checked
-// (default_permissions). The answer expires at once, as that to Lookup: older
+// SetAttr follows proc_notify_change. Mode and owner stay set. A size or a time is
+// accepted and has no effect, but a size beyond maxSize is refused
+// (inode_newsize_ok). The kernel has checked the caller's rights
+// (default_permissions). The answer expires at once, as Lookup's does: older
 // kernels do not look at attr_version here.
 func (fs *filesystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	if size, ok := in.GetSize(); ok && size > maxSize {
@@ -256,8 +256,8 @@ func selfAttr(out *fuse.Attr) {
 	ownAttr(out, unix.S_IFLNK, recent.Attr{Perms: 0o777})
 }
 
-// ownAttr fills in what is a file's own. Its times are those of the question,
-// as in /proc/net, whose inodes do not outlive their last use (proc_get_inode).
+// ownAttr fills in the mode, the owner and the times. The times are now, as in
+// /proc/net, where an inode does not outlive its last use (proc_get_inode).
 func ownAttr(out *fuse.Attr, kind uint32, a recent.Attr) {
 	out.Mode = kind | a.Perms
 	out.Owner = fuse.Owner{Uid: a.UID, Gid: a.GID}

@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attempt is something that is done to a file or directory, and how it ends.
+// attempt is a call on a file or directory, and its result.
 type attempt struct {
 	name string
 	err  error
@@ -27,7 +27,7 @@ func check(t *testing.T, attempts []attempt) {
 	}
 }
 
-// opening is how an open(2) ends.
+// opening opens a file and returns the error.
 func opening(dirfd int, path string) error {
 	fd, err := unix.Openat(dirfd, path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -186,7 +186,7 @@ func TestTreeStays(t *testing.T) {
 	}
 }
 
-// TestChmod changes modes, each of which is one file's or directory's alone.
+// TestChmod changes the modes of files and directories. Each has a mode of its own.
 func TestChmod(t *testing.T) {
 	m := mountNamespaces(t, func(uint32) string { return "ns/red" })
 	addFolder(t, m, "red")

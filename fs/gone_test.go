@@ -70,8 +70,8 @@ func TestTableComesAndGoes(t *testing.T) {
 	}
 }
 
-// A table that goes while others ask for it must not leave its name behind:
-// not even an answer that was under way when it went.
+// TestTableGoesWhileAskedFor removes tables while others ask for them. The name of
+// a table must go with it, even where an answer was under way at that moment.
 func TestTableGoesWhileAskedFor(t *testing.T) {
 	h := modern(t)
 	foo := h.path("foo")
@@ -110,7 +110,7 @@ func TestTableGoesWhileAskedFor(t *testing.T) {
 }
 
 // late is a filesystem whose answers about a table reach the kernel only after
-// the table is gone and the kernel was told so.
+// the table is gone and the kernel was told to distrust it.
 type late struct {
 	*filesystem
 	op      string
@@ -147,9 +147,9 @@ func TestLateAnswer(t *testing.T) {
 		t.Run(op, func(t *testing.T) {
 			files, folder := newFilesystem()
 			reg := emptyModule(t).NewRegistry(folder.Update)
-			h := &house{reg: reg, dir: lab.TempDir(t)}
+			h := &shown{reg: reg, dir: lab.TempDir(t)}
 			var err error
-			if h.m, err = prepare(h.dir); err != nil {
+			if h.m, err = newUnmounted(h.dir); err != nil {
 				t.Fatal(err)
 			}
 			rule := h.rule(t, "foo")

@@ -8,68 +8,67 @@ import (
 
 // handle is one open file.
 //
-// The kernel keeps a FUSE file's position itself: it moves it by what a read
-// or a write has taken, and sends the position with each request. procfs lets
-// the module move it, and the module does not after "/". So a handle remembers
-// where the last request that did something has left both positions. A request
-// that begins where the kernel's position was left goes on from procfs's; any
-// other comes after a seek (or from pread or pwrite), and its own position is
-// meant.
+// The kernel keeps the position of a FUSE file itself: it moves it by the length
+// that a read or a write took, and sends it with each request. In procfs the
+// module moves the position, and it does not after "/". So a handle remembers both
+// positions after the last request that did something. A request at the kernel's
+// position continues at procfs's. Any other request comes after a seek, or from
+// pread or pwrite, and is for its own position.
 //
-// A file opened with O_APPEND is written where the kernel believes its end to
-// be, which tells nothing, whereas procfs ignores O_APPEND: there a write goes
-// on from the last request in any case.
+// The kernel sends a write to an O_APPEND file with the position where it believes
+// the end to be, which says nothing. procfs ignores O_APPEND: there a write
+// continues after the last request in any case.
 //
-// What this cannot tell apart: pread and pwrite look like a seek before a read
-// or a write (procfs refuses pwrite), a seek to exactly where the kernel's
-// position was left after "/" looks like going on, and a seek between two
-// writes to an O_APPEND file is not seen, so that the second gets ESPIPE.
+// Some cases look the same. pread and pwrite look like a seek before a read or a
+// write (procfs refuses pwrite). A seek to the kernel's position after "/" looks
+// like no seek. A seek between two writes to an O_APPEND file is not visible, so
+// that the second write gets ESPIPE.
 type handle struct {
 	table *recent.Table
 
-	mu     sync.Mutex
-	kernel int64          // guarded by mu: the kernel's position after the last request ...
-	proc   int64          // guarded by mu: ... and what it is in procfs
-	cursor *recent.Cursor // guarded by mu: made by the first read
+	mu        sync.Mutex
+	kernelPos int64          // guarded by mu: the kernel's position after the last request
+	procPos   int64          // guarded by mu: the position that procfs would have then
+	cursor    *recent.Cursor // guarded by mu: made by the first read
 }
 
-// at is the position in procfs's terms of a request at off. h.mu is held.
-func (h *handle) at(off int64) int64 {
-	if off == h.kernel {
-		return h.proc
+// toProc returns procfs's position for a request at off. h.mu is held.
+func (h *handle) toProc(off int64) int64 {
+	if off == h.kernelPos {
+		return h.procPos
 	}
 	return off
 }
 
-// read fills p from off, as the kernel counts, and returns how much.
+// read fills p from the kernel's position off, and returns the length.
 func (h *handle) read(p []byte, off int64) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.cursor == nil {
 		h.cursor = h.table.Cursor()
 	}
-	pos := h.at(off)
+	pos := h.toProc(off)
 	n, err := h.cursor.ReadAt(p, pos)
 	if err != nil {
 		return 0, err
 	}
-	h.kernel, h.proc = off+int64(n), pos+int64(n)
+	h.kernelPos, h.procPos = off+int64(n), pos+int64(n)
 	return n, nil
 }
 
-// write writes data at off, as the kernel counts, and returns how much of it
-// was taken.
+// write writes data at the kernel's position off, and returns the length that the
+// table took.
 func (h *handle) write(data []byte, off int64, appends bool) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	pos := h.at(off)
+	pos := h.toProc(off)
 	if appends {
-		pos = h.proc
+		pos = h.procPos
 	}
 	n, next, err := h.table.Write(data, pos)
 	if err != nil {
 		return 0, err
 	}
-	h.kernel, h.proc = off+int64(n), next
+	h.kernelPos, h.procPos = off+int64(n), next
 	return n, nil
 }

@@ -23,8 +23,8 @@ func table(t testing.TB, reg *recent.Registry, name string) *recent.Table {
 	return reg.Table(name)
 }
 
-// TestReadGivesLittle reads a table by more than a read gives: packets wait for
-// the processor on which the answer is formed.
+// TestReadGivesLittle asks for more than one read gives. An answer is short, since
+// packets wait for the processor that forms it.
 func TestReadGivesLittle(t *testing.T) {
 	const line, entries = len("src=10.0.0.0 ttl: 0 last_seen: 1000 oldest_pkt: 1 1000\n"), 2000
 	p := recent.DefaultParams(recent.Classic)
@@ -54,10 +54,10 @@ func TestReadGivesLittle(t *testing.T) {
 	}
 }
 
-// FuzzHandle does the same to two tables: to one as procfs would, where the
-// position is the module's, to the other through a handle, as the kernel's
-// FUSE would, where the position is the kernel's. Each byte is an operation;
-// seeks go to the start only, since others are what a handle cannot know.
+// FuzzHandle does the same to two tables: to one as procfs does, where the module
+// moves the position, and to the other through a handle, as FUSE does, where the
+// kernel moves it. Each byte is an operation. Seeks go to the start only, since a
+// handle does not see others.
 func FuzzHandle(f *testing.F) {
 	writes := []string{"+1.2.3.4\n", "-1.2.3.4", "+5.6.7.8", "+::1\n", "/", "/\n", "", "x", "+1.2.3", "+2001:0db8:1111:2222:3333:4444:5555:6666 and more"}
 	reads := []int{1, 10, 100, 5000}
@@ -92,7 +92,8 @@ func FuzzHandle(f *testing.F) {
 	})
 }
 
-// The kernel does not send such requests, but none may be worse than an error.
+// TestOddRequests sends requests that the kernel does not send. Each must get an
+// error or an empty answer.
 func TestOddRequests(t *testing.T) {
 	fs, folder := newFilesystem()
 	reg := emptyModule(t).NewRegistry(folder.Update)
@@ -170,7 +171,7 @@ func TestOddRequests(t *testing.T) {
 	fs.ReleaseDir(&fuse.ReleaseIn{Fh: none})
 }
 
-// What a shell does for each line of a script.
+// BenchmarkEcho does what a shell does for each echo of a script.
 func BenchmarkEcho(b *testing.B) {
 	h := modern(b)
 	h.rule(b, "foo")

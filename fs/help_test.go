@@ -87,8 +87,8 @@ func kill(cmd *exec.Cmd) {
 	cmd.Wait()
 }
 
-// house is a registry and where it is mounted.
-type house struct {
+// shown is a registry and where it is mounted.
+type shown struct {
 	reg   *recent.Registry
 	clock *jiffies.Manual
 	dir   string
@@ -122,10 +122,10 @@ func warm(t testing.TB, dir string) {
 }
 
 // mount mounts the tables of a new registry until the test ends.
-func mount(t testing.TB, p recent.Params) *house {
+func mount(t testing.TB, p recent.Params) *shown {
 	t.Helper()
 	lab.NeedRoot(t)
-	h := &house{clock: jiffies.NewManual(4294900000, 100), dir: filepath.Join(lab.TempDir(t), "xt_recent")}
+	h := &shown{clock: jiffies.NewManual(4294900000, 100), dir: filepath.Join(lab.TempDir(t), "xt_recent")}
 	m, folder, err := Mount(h.dir)
 	if err != nil {
 		t.Fatal(err)
@@ -140,10 +140,10 @@ func mount(t testing.TB, p recent.Params) *house {
 	return h
 }
 
-func modern(t testing.TB) *house { return mount(t, recent.DefaultParams(recent.Modern)) }
+func modern(t testing.TB) *shown { return mount(t, recent.DefaultParams(recent.Modern)) }
 
 // rule makes a rule, which makes its table.
-func (h *house) rule(t testing.TB, table string) *recent.Rule {
+func (h *shown) rule(t testing.TB, table string) *recent.Rule {
 	t.Helper()
 	rule, err := h.reg.Check(recent.Info{CheckSet: recent.Set, Name: table, Mask: recent.AllOnes})
 	if err != nil {
@@ -152,7 +152,7 @@ func (h *house) rule(t testing.TB, table string) *recent.Rule {
 	return rule
 }
 
-func (h *house) path(name string) string { return filepath.Join(h.dir, name) }
+func (h *shown) path(name string) string { return filepath.Join(h.dir, name) }
 
 // addresses are those of a table's lines, in their order.
 func addresses(text string) string {

@@ -18,8 +18,8 @@ import (
 	"recentfs/tests/lab"
 )
 
-// live is the directory of the kernel's own xt_recent in a network namespace
-// of the test's, with the tables foo and bar. It ends with the test.
+// live makes a network namespace and returns the directory of the kernel's own
+// xt_recent in it, with the tables foo and bar. It ends with the test.
 func live(t *testing.T) string {
 	t.Helper()
 	lab.NeedRoot(t)
@@ -60,7 +60,7 @@ func unshareTables(names ...string) (string, error) {
 	return dir, nil
 }
 
-// trial does things to the files of a directory and notes how they ended.
+// trial makes calls on the files of a directory and notes their results.
 type trial struct {
 	dir  string
 	fds  []int
@@ -74,7 +74,7 @@ func (tr *trial) add(what string, result any, err error) {
 	tr.note = append(tr.note, fmt.Sprint(what, "=", result))
 }
 
-// A stamp is the moment's, and a piece of a line may begin or end in one.
+// Stamps differ from run to run, and a piece of a line may begin or end in one.
 var (
 	numbers = regexp.MustCompile(`\d{9,}`)
 	digits  = regexp.MustCompile(`\d`)
@@ -115,7 +115,7 @@ func (tr *trial) sh(uid int, script string) {
 	tr.note = append(tr.note, strings.ReplaceAll(out, tr.dir, "DIR"))
 }
 
-// finish notes what the table holds, empties it and closes the files.
+// finish notes the lines of the table, empties the table and closes the files.
 func (tr *trial) finish(t *testing.T) []string {
 	text, err := os.ReadFile(tr.dir + "/foo")
 	if err != nil {
@@ -141,7 +141,7 @@ func TestAsTheKernel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{dir: lab.TempDir(t)}
+	h := &shown{dir: lab.TempDir(t)}
 	m, folder, err := Mount(h.dir)
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +151,7 @@ func TestAsTheKernel(t *testing.T) {
 	warm(t, h.dir)
 	h.rule(t, "foo")
 	h.rule(t, "bar")
-	for _, c := range trials {
+	for _, c := range slices.Concat(contentTrials, nameTrials) {
 		t.Run(c.name, func(t *testing.T) {
 			theirs, ours := &trial{dir: kernel}, &trial{dir: h.dir}
 			c.do(theirs)

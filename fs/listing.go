@@ -5,17 +5,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A position in a directory, the d_off of getdents(2), is that of an entry: where
-// it is read from next, the entries after that one follow. Below these the
-// positions follow from the entries' nodes, and a directory lists its entries in
-// that order. So nothing belongs to an open directory here, whatever its number,
-// and an entry that is there during a whole listing is listed once, whatever
-// comes and goes meanwhile.
+// Each entry of a directory has a position, the d_off of getdents(2), that follows
+// from its node. A directory lists its entries by position. A read from a position
+// returns the entries with a higher one. So an open directory needs no memory here,
+// however many there are. An entry that is there during a whole listing is listed
+// exactly once, whatever comes and goes meanwhile.
 //
-// procfs differs: it lists shorter names first (proc_match), and its positions
-// are counts (proc_readdir_de), so that it repeats or skips an entry when one
-// before it comes or goes. Its order cannot be kept without a list for each open
-// directory. ls, find, shells and os.ReadDir order names by themselves.
+// procfs differs. It lists shorter names first (proc_match), and a position is a
+// count (proc_readdir_de): it repeats or skips an entry when one before it comes or
+// goes. Its order would need a list for each open directory, and any user may open
+// many. ls, shells and os.ReadDir sort the names by themselves.
 const (
 	dotPosition    = 1
 	dotDotPosition = 2

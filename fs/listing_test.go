@@ -24,8 +24,8 @@ func heap() uint64 {
 }
 
 // TestOpenDirectoriesTakeNoMemory opens a directory of 500 tables many times and
-// reads half of it each time. Any user may do that, with as many descriptors as
-// he may have.
+// reads half of it each time. Any user may do that, as often as the limit for
+// descriptors allows.
 func TestOpenDirectoriesTakeNoMemory(t *testing.T) {
 	const tables, descriptors, limit = 500, 5000, 1 << 20
 	fs, folder := newFilesystem()
@@ -75,9 +75,8 @@ func getdents(t *testing.T, fd, size int) (all []dirent, end bool) {
 	return all, n == 0
 }
 
-// TestSeekInListing reads with buffers that have room for a few entries, of the
-// many that an answer of ours holds, and seeks as telldir(3), seekdir(3) and
-// rewinddir(3) do.
+// TestSeekInListing reads with buffers for a few entries, while an answer of ours
+// holds many, and seeks as telldir(3), seekdir(3) and rewinddir(3) do.
 func TestSeekInListing(t *testing.T) {
 	m := mountNamespaces(t, nowhere)
 	red := addFolder(t, m, "red")

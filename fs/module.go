@@ -21,11 +21,11 @@ import (
 // functions are called by many goroutines.
 type Module struct {
 	Params func() recent.Params
-	// SetOwner changes ip_list_uid or ip_list_gid, which new tables take on.
+	// SetOwner changes ip_list_uid or ip_list_gid, which own new tables.
 	SetOwner func(name string, id uint32)
-	// Self is where the link leads a process: the directory of the tables of
-	// its network namespace, whatever directory MountNamespaces or Mount shows
-	// them in. pid is as there.
+	// Self is where the link leads a process: the directory with the tables of its
+	// network namespace, in the mount of MountNamespaces or Mount. pid is as in
+	// MountNamespaces.
 	Self func(pid uint32) string
 }
 
@@ -89,8 +89,8 @@ func (r *moduleRoot) OnAdd(ctx context.Context) {
 	}
 }
 
-// Nobody makes, removes or renames anything, as in sysfs: kernfs_dir_iops
-// refuses it, and the VFS what that has no function for.
+// As in sysfs, nobody makes, removes or renames anything: kernfs_dir_iops refuses
+// it, or has no function for it, and then the VFS refuses it.
 
 // Create refuses a new file: lookup_open, where there is no create.
 func (*moduleDir) Create(context.Context, string, uint32, uint32, *fuse.EntryOut) (*gofuse.Inode, gofuse.FileHandle, uint32, syscall.Errno) {
@@ -117,7 +117,7 @@ func (*moduleDir) Link(context.Context, gofuse.InodeEmbedder, string, *fuse.Entr
 	return nil, unix.EPERM
 }
 
-// Rename refuses a new name, or that of another.
+// Rename refuses a new name, and the name of another entry.
 func (*moduleDir) Rename(context.Context, string, gofuse.InodeEmbedder, string, uint32) syscall.Errno {
 	return unix.EPERM
 }
@@ -128,7 +128,7 @@ func (*moduleDir) Unlink(context.Context, string) syscall.Errno { return unix.EP
 // Rmdir refuses to remove a directory.
 func (*moduleDir) Rmdir(context.Context, string) syscall.Errno { return unix.EPERM }
 
-// moduleSelf is a link to the tables of whoever follows it.
+// moduleSelf is a link. It leads each process to its own tables.
 type moduleSelf struct {
 	gofuse.Inode
 	module *Module
@@ -163,7 +163,7 @@ func (p *parameter) Getattr(_ context.Context, _ gofuse.FileHandle, out *fuse.At
 	return gofuse.OK
 }
 
-// Setattr takes a size, which has no effect. The rest stays as it is.
+// Setattr accepts a size, which has no effect. It refuses a mode and an owner.
 func (p *parameter) Setattr(ctx context.Context, f gofuse.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
 	const owner = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID
 	if in.Valid&owner != 0 {
@@ -172,8 +172,8 @@ func (p *parameter) Setattr(ctx context.Context, f gofuse.FileHandle, in *fuse.S
 	return p.Getattr(ctx, f, out)
 }
 
-// Open follows kernfs_fop_open: a file that nobody may write cannot be opened
-// for writing, not even by root.
+// Open follows kernfs_fop_open: not even root can open a file for writing that
+// nobody may write.
 func (p *parameter) Open(_ context.Context, flags uint32) (gofuse.FileHandle, uint32, syscall.Errno) {
 	if flags&unix.O_ACCMODE != unix.O_RDONLY && parameters[p.index].perms&0o222 == 0 {
 		return nil, 0, unix.EACCES
@@ -187,7 +187,7 @@ func (p *parameter) Read(_ context.Context, _ gofuse.FileHandle, dest []byte, of
 	return fuse.ReadResultData(dest[:n]), gofuse.OK
 }
 
-// Write takes the number wherever in the file it is written: sysfs_kf_write.
+// Write takes the number at any position: sysfs_kf_write.
 func (p *parameter) Write(_ context.Context, _ gofuse.FileHandle, data []byte, _ int64) (uint32, syscall.Errno) {
 	id, err := parseUint(string(data))
 	if err != gofuse.OK {

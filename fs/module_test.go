@@ -18,7 +18,7 @@ import (
 	"recentfs/tests/lab"
 )
 
-// module is one whose parameters are kept here.
+// module keeps the parameters of a mounted module.
 type module struct {
 	dir string
 
@@ -65,7 +65,7 @@ func mountModule(t *testing.T, p recent.Params) *module {
 	return m
 }
 
-// TestParameterFiles reads what the module has been loaded with.
+// TestParameterFiles reads the parameters and their attributes.
 func TestParameterFiles(t *testing.T) {
 	p := recent.DefaultParams(recent.Modern)
 	for _, pair := range [][2]string{{"ip_list_tot", "1000"}, {"ip_pkt_list_tot", "30"}, {"ip_list_perms", "600"}, {"ip_list_uid", "7"}, {"ip_list_gid", "4294967294"}} {
@@ -109,7 +109,7 @@ func TestParameterFiles(t *testing.T) {
 	}
 }
 
-// TestParameterReads reads in pieces and from anywhere.
+// TestParameterReads reads pieces, at several positions.
 func TestParameterReads(t *testing.T) {
 	p := recent.DefaultParams(recent.Modern)
 	p.UID = 12345
@@ -130,7 +130,7 @@ func TestParameterReads(t *testing.T) {
 	}
 }
 
-// TestParseUint has what kstrtouint of lib/kstrtox.c makes of a text.
+// TestParseUint compares with the results of kstrtouint of lib/kstrtox.c.
 func TestParseUint(t *testing.T) {
 	for _, c := range []struct {
 		text string
@@ -227,7 +227,7 @@ func TestModuleSelf(t *testing.T) {
 	}
 }
 
-// TestModuleStays tries to make, remove, rename and change what there is.
+// TestModuleStays tries to make, remove, rename and change entries.
 func TestModuleStays(t *testing.T) {
 	m := mountModule(t, recent.DefaultParams(recent.Modern))
 	for _, c := range []struct {

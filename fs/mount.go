@@ -33,12 +33,12 @@ const (
 
 // Mountpoint is a mounted file system.
 type Mountpoint struct {
-	fs    *filesystem // nil where it shows no tables
-	dir   string      // absolute, without symbolic links
-	made  []string    // the directories that were made for it, innermost first
-	hides []string    // the plain files in the directory under it
-	dev   uint64      // the mounted file system's st_dev
-	conn  *device.Conn
+	fs      *filesystem // nil where it shows no tables
+	dir     string      // absolute, without symbolic links
+	created []string    // the directories that were created for it, innermost first
+	hidden  []string    // the plain files in the directory under it
+	dev     uint64      // the mounted file system's st_dev
+	conn    *device.Conn
 }
 
 // Mount mounts a folder on dir until Unmount, and returns when the mount answers.
@@ -74,21 +74,21 @@ func MountNamespaces(dir string, self func(pid uint32) string) (*Mountpoint, *Na
 
 // Hidden are the names of plain files in the directory under the mount. Writers
 // made them while nothing was mounted there.
-func (m *Mountpoint) Hidden() []string { return m.hides }
+func (m *Mountpoint) Hidden() []string { return m.hidden }
 
 // Dir is the path of the mount, absolute and without symbolic links.
 func (m *Mountpoint) Dir() string { return m.dir }
 
-// newMountpoint mounts a file system that answers. tables is the file system of
-// tables that fs is, or nil.
+// newMountpoint mounts fs and answers for it. tables is fs where it shows tables,
+// and otherwise nil.
 func newMountpoint(dir string, fs fuse.RawFileSystem, tables *filesystem) (*Mountpoint, error) {
-	m, err := prepare(dir)
+	m, err := newUnmounted(dir)
 	if err != nil {
 		return nil, err
 	}
 	m.fs = tables
 	if err := m.serve(fs, device.Options()); err != nil {
-		m.removeMade()
+		m.removeCreated()
 		return nil, err
 	}
 	if err := m.detachDeadBelow(); err != nil {
@@ -122,15 +122,15 @@ func (m *Mountpoint) serve(fs fuse.RawFileSystem, opts *fuse.MountOptions) error
 	return nil
 }
 
-// Unmount ends the mount. Where it is in use, it is detached from its
-// directory and the error is EBUSY: open files work until their last user is
-// done or this process ends. So it is where another mount namespace has a copy
-// of the mount that does not go with it, since its mounts are private. A mount
-// that has ended already is no error.
+// Unmount ends the mount. Where the mount is in use, it is detached from its
+// directory and the error is EBUSY: open files work until their last user closes
+// them or this process ends. The error is EBUSY too where another mount namespace
+// has a copy of the mount that stays, since its mounts are private. A mount that
+// has ended already is no error.
 func (m *Mountpoint) Unmount() error {
 	err := m.unmount()
 	m.detachDead()
-	m.removeMade()
+	m.removeCreated()
 	return err
 }
 
@@ -172,10 +172,10 @@ func (m *Mountpoint) unmount() error {
 // Wait returns when the mount has ended, by Unmount or by anyone's umount.
 func (m *Mountpoint) Wait() { <-m.conn.Ended() }
 
-// removeMade removes the directories that prepare made, unless something else
-// is in them by now.
-func (m *Mountpoint) removeMade() {
-	for _, dir := range m.made {
+// removeCreated removes the directories that chooseDir created, unless something
+// else is in them by now.
+func (m *Mountpoint) removeCreated() {
+	for _, dir := range m.created {
 		if os.Remove(dir) != nil {
 			return
 		}

@@ -11,18 +11,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// prepare finds or makes an empty directory to mount on. An error leaves
-// nothing behind.
-func prepare(dir string) (*Mountpoint, error) {
+// newUnmounted is a mount point with a directory to mount on, before the mount. An
+// error leaves nothing behind.
+func newUnmounted(dir string) (*Mountpoint, error) {
 	m := &Mountpoint{}
-	if err := m.find(dir); err != nil {
-		m.removeMade()
+	if err := m.chooseDir(dir); err != nil {
+		m.removeCreated()
 		return nil, err
 	}
 	return m, nil
 }
 
-func (m *Mountpoint) find(dir string) error {
+// chooseDir finds or creates the directory, and makes sure that the mount hides
+// nothing that it should not.
+func (m *Mountpoint) chooseDir(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return fmt.Errorf("mount point %s: %w", dir, err)
@@ -43,15 +45,15 @@ func (m *Mountpoint) find(dir string) error {
 		return err
 	}
 	if dead {
-		m.made = []string{m.dir} // by the recentfs that is dead and cannot remove it
+		m.created = []string{m.dir} // by the recentfs that is dead: we remove it in its place
 		return nil
 	}
-	m.hides, err = checkEmpty(m.dir)
+	m.hidden, err = checkEmpty(m.dir)
 	return err
 }
 
-// resolve is dir without symbolic links. Of its last element it asks nothing
-// that a dead mount must answer.
+// resolve returns dir without symbolic links. The last element may be a dead
+// mount, which answers nothing.
 func resolve(dir string) (string, error) {
 	real, err := filepath.EvalSymlinks(dir)
 	if !errors.Is(err, unix.ENOTCONN) {
@@ -61,7 +63,7 @@ func resolve(dir string) (string, error) {
 	return filepath.Join(parent, filepath.Base(dir)), err
 }
 
-// mkdir makes dir and what is missing above it, and remembers them in made.
+// mkdir creates dir and what is missing above it, and notes them in created.
 func (m *Mountpoint) mkdir(dir string) error {
 	err := os.Mkdir(dir, 0o755)
 	if errors.Is(err, os.ErrNotExist) {
@@ -75,8 +77,8 @@ func (m *Mountpoint) mkdir(dir string) error {
 	if err != nil {
 		return err
 	}
-	m.made = append([]string{dir}, m.made...)
-	return os.Chmod(dir, 0o755) // whatever the umask: the files say who may
+	m.created = append([]string{dir}, m.created...)
+	return os.Chmod(dir, 0o755) // whatever the umask is: the modes of the files decide
 }
 
 // checkEmpty refuses a directory with something that should not be hidden under

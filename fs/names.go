@@ -2,9 +2,9 @@ package fs
 
 import "github.com/hanwen/go-fuse/v2/fuse"
 
-// In procfs a name that is not there cannot come to be: its lookup fails with
-// ENOENT before anything else is tried (proc_lookup_de). A name that is there
-// stays, procfs having neither unlink nor rename: EPERM.
+// In procfs nobody can make a new name: the lookup of the name fails with ENOENT
+// before anything else is tried (proc_lookup_de). Nobody can remove a name either,
+// since procfs has neither unlink nor rename: EPERM.
 
 // Create refuses a new file.
 func (fs *filesystem) Create(<-chan struct{}, *fuse.CreateIn, string, *fuse.CreateOut) fuse.Status {
@@ -31,7 +31,7 @@ func (fs *filesystem) Link(<-chan struct{}, *fuse.LinkIn, string, *fuse.EntryOut
 	return fuse.ENOENT
 }
 
-// Rename refuses a new name, or that of another.
+// Rename refuses a new name, and the name of another entry.
 func (fs *filesystem) Rename(_ <-chan struct{}, in *fuse.RenameIn, _, newName string) fuse.Status {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()

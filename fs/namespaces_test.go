@@ -22,7 +22,7 @@ type tree struct {
 	*Namespaces
 }
 
-// mountNamespaces mounts folders of tables, none as yet, until the test ends.
+// mountNamespaces mounts the directory ns without folders until the test ends.
 func mountNamespaces(t *testing.T, self func(pid uint32) string) *tree {
 	t.Helper()
 	lab.NeedRoot(t)
@@ -41,14 +41,14 @@ func mountNamespaces(t *testing.T, self func(pid uint32) string) *tree {
 
 func nowhere(uint32) string { return "unmanaged" }
 
-// unmadeFolder is where a registry will be shown, which is not made yet.
-func unmadeFolder(t *testing.T, m *tree, name string) *house {
+// unmadeFolder is a folder that add makes.
+func unmadeFolder(t *testing.T, m *tree, name string) *shown {
 	t.Helper()
-	return &house{tree: m, dir: filepath.Join(m.Dir(), FolderPath(name))}
+	return &shown{tree: m, dir: filepath.Join(m.Dir(), FolderPath(name))}
 }
 
 // addFolder shows a new registry that has the table ssh.
-func addFolder(t *testing.T, m *tree, name string) *house {
+func addFolder(t *testing.T, m *tree, name string) *shown {
 	t.Helper()
 	h := unmadeFolder(t, m, name)
 	h.add(t, name)
@@ -56,8 +56,8 @@ func addFolder(t *testing.T, m *tree, name string) *house {
 	return h
 }
 
-// add shows the folder with a new registry.
-func (h *house) add(t *testing.T, name string) {
+// add makes the folder, with a new registry.
+func (h *shown) add(t *testing.T, name string) {
 	t.Helper()
 	folder, err := h.tree.Add(name)
 	if err != nil {
@@ -73,7 +73,7 @@ func write(t *testing.T, path, text string) {
 	}
 }
 
-// list is what readdir(3) says of a directory: names and kinds, in its order.
+// list returns what readdir(3) says of a directory: kinds and names, in its order.
 func list(t *testing.T, dir string) string {
 	t.Helper()
 	f, err := os.Open(dir)
@@ -140,7 +140,7 @@ func TestNamespaces(t *testing.T) {
 	}
 }
 
-// TestAddTaken adds a folder where there is one of that name.
+// TestAddTaken adds a folder with a name that another has.
 func TestAddTaken(t *testing.T) {
 	m := mountNamespaces(t, nowhere)
 	red := addFolder(t, m, "red")
@@ -191,7 +191,7 @@ func TestSelfLeads(t *testing.T) {
 	var target atomic.Value
 	m := mountNamespaces(t, func(uint32) string { return target.Load().(string) })
 	red, blue := addFolder(t, m, "red"), addFolder(t, m, "blue")
-	self := &house{dir: filepath.Join(m.Dir(), SelfName)}
+	self := &shown{dir: filepath.Join(m.Dir(), SelfName)}
 	for _, c := range []struct{ target, address, red, blue string }{
 		{"ns/red", "192.0.2.1", "192.0.2.1", ""},
 		{"ns/blue", "192.0.2.2", "192.0.2.1", "192.0.2.2"},

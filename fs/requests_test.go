@@ -17,8 +17,8 @@ import (
 // requests is a go-fuse log that keeps the names of the requests.
 type requests chan string
 
-// aside are the requests that come when the kernel's memory or a signal of the
-// asking process's own runtime wants them.
+// aside are requests that may come at any time: when the kernel needs memory, or
+// when a process gets a signal.
 var aside = []string{"INTERRUPT", "FORGET", "BATCH_FORGET"}
 
 var received = regexp.MustCompile(`rx \d+: (\w+)`)
@@ -58,9 +58,9 @@ func TestRequests(t *testing.T) {
 	ops := make(requests, 1000)
 	files, folder := newFilesystem()
 	reg := emptyModule(t).NewRegistry(folder.Update)
-	h := &house{reg: reg, dir: lab.TempDir(t)}
+	h := &shown{reg: reg, dir: lab.TempDir(t)}
 	var err error
-	if h.m, err = prepare(h.dir); err != nil {
+	if h.m, err = newUnmounted(h.dir); err != nil {
 		t.Fatal(err)
 	}
 	h.m.fs = files

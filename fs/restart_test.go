@@ -180,8 +180,8 @@ func TestWriterDuringRestarts(t *testing.T) {
 	}
 }
 
-// TestStacked reads mounts on one directory. The last line is the lowest where a
-// mount was put beneath another.
+// TestStacked orders mounts on one directory. Where a mount was put beneath another,
+// the last line is not the uppermost.
 func TestStacked(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
@@ -237,7 +237,7 @@ func TestUnmountDetachesDeadBelow(t *testing.T) {
 	lab.NeedRoot(t)
 	dir := lab.TempDir(t)
 	kill(mountElsewhere(t, dir))
-	m, err := prepare(dir)
+	m, err := newUnmounted(dir)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -29,7 +29,7 @@ func stacked(mounts []*mountinfo.Info) (stack []*mountinfo.Info) {
 	var top *mountinfo.Info
 	for _, m := range mounts {
 		if !isParent[m.ID] {
-			top = m // the last such: others are out of reach, under a mount above
+			top = m // the last one: the others are out of reach, under a mount on a directory above
 		}
 	}
 	for m := top; m != nil; m = byID[m.Parent] {
@@ -59,10 +59,10 @@ func isDead(dir string, mounts []*mountinfo.Info) (bool, error) {
 	return true, nil
 }
 
-// keepOneDead detaches what recentfs processes that were killed have left
-// mounted on dir, but for one mount: dead is true where that stays. It stays
-// until a new mount covers it, because a write to a dead mount fails, and a
-// write to the directory under it would make a plain file.
+// keepOneDead detaches the mounts that killed recentfs processes have left on dir,
+// but for one. It returns whether that one is there. The one stays until a new
+// mount covers it: a write to a dead mount fails, while a write to the directory
+// under it makes a plain file.
 func keepOneDead(dir string) (dead bool, err error) {
 	for {
 		mounts, err := mountsOn(dir)
@@ -85,9 +85,9 @@ func keepOneDead(dir string) (dead bool, err error) {
 // moveMountBeneath is MOVE_MOUNT_BENEATH of include/uapi/linux/mount.h.
 const moveMountBeneath = 0x200
 
-// detachDeadBelow detaches the dead mount that ours covers. No umount reaches a
-// mount under another, so a copy of ours goes beneath the dead one, which is
-// then the uppermost. All the time there is a mount on the directory.
+// detachDeadBelow detaches the dead mount that ours covers. umount2(2) reaches only
+// the uppermost mount. So a copy of ours goes beneath the dead one, which is then
+// the uppermost. There is a mount on the directory all the time.
 //
 // Kernels before Linux 6.5 cannot put a mount beneath another. There the dead
 // one stays until Unmount. There is never more than one, see keepOneDead.
@@ -98,7 +98,7 @@ func (m *Mountpoint) detachDeadBelow() error {
 	}
 	tree, err := unix.OpenTree(unix.AT_FDCWD, m.dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
-		return nil // Linux 5.2
+		return nil // before Linux 5.2
 	}
 	defer unix.Close(tree)
 	if err := unix.Unmount(m.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
