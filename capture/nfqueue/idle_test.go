@@ -11,8 +11,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"recentfs/capture"
 	"recentfs/tests/lab"
 )
@@ -160,28 +158,4 @@ type countingList struct {
 func (l *countingList) ReadAt(p []byte, pos int64) (int, error) {
 	l.reads++
 	return l.ReaderAt.ReadAt(p, pos)
-}
-
-// TestAskAgain asks the kernel for a name that is too old and has not changed.
-func TestAskAgain(t *testing.T) {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_DGRAM, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	var n deviceNames
-	n.begin(fd)
-	n.refresh()
-	if name := n.name(1); name != "lo" {
-		t.Fatalf("device 1 is %q", name)
-	}
-	if name := n.name(1 << 30); name != goneDevice {
-		t.Errorf("no device is %q", name)
-	}
-	if allocs := testing.AllocsPerRun(100, func() {
-		n.now += nameAge
-		n.name(1)
-	}); allocs != 0 {
-		t.Errorf("%v allocations, want 0", allocs)
-	}
 }
