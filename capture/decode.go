@@ -11,14 +11,13 @@ const (
 	ipv6Fixed = 40 // struct ipv6hdr
 )
 
-// Decode fills h from the bytes of a packet, the network header first; what
-// follows may be cut short anywhere. It reports false, with h all zero, where
-// there is no network header that the kernel would take. It does not allocate
-// and keeps nothing of data.
+// Decode fills h from the bytes of a packet, which start with the network header
+// and may be cut short anywhere. It reports false and leaves h zero if the kernel
+// would refuse the network header. It does not allocate and does not keep data.
 //
-// It reads what the kernel's matches read, where they read it, and is as
-// content as they are: checksums, options and lengths inside the transport
-// header are not looked at.
+// It reads the fields that the kernel's matches read, at the same places, and
+// accepts what they accept: like them it ignores checksums, options, and lengths in
+// the transport header.
 func (h *Header) Decode(data []byte) bool {
 	*h = Header{}
 	if len(data) == 0 {
@@ -33,9 +32,9 @@ func (h *Header) Decode(data []byte) bool {
 	return false
 }
 
-// ipv4 follows ip_rcv_core: the header is whole, 20 bytes at least, and the
-// total length covers it; what lies behind the total length is padding. A
-// total length of 0 is that of a segment too large for the field (iph_totlen).
+// ipv4 follows ip_rcv_core: the header is whole and at least 20 bytes long, and the
+// total length includes it. Bytes after the total length are padding. A total length
+// of 0 means a segment that is too large for the field (iph_totlen).
 func (h *Header) ipv4(data []byte) bool {
 	if len(data) < ipv4Fixed {
 		return false
@@ -60,9 +59,9 @@ func (h *Header) ipv4(data []byte) bool {
 	return true
 }
 
-// ipv6 follows ip6_rcv_core: the fixed header is whole, and what lies behind
-// the payload length is padding. A payload length of 0 is that of a jumbogram
-// or of a segment too large for the field.
+// ipv6 follows ip6_rcv_core: the fixed header is whole, and bytes after the payload
+// length are padding. A payload length of 0 means a jumbogram, or a segment that is
+// too large for the field.
 func (h *Header) ipv6(data []byte) bool {
 	if len(data) < ipv6Fixed {
 		return false
@@ -78,9 +77,9 @@ func (h *Header) ipv6(data []byte) bool {
 	return true
 }
 
-// extensions walks from the first header behind the fixed one to the last,
-// which is the protocol that ip6tables' -p compares: ipv6_find_hdr with target
-// -1, as ip6_packet_match calls it. Each step takes 8 bytes at least.
+// extensions walks from the first header after the fixed one to the last one, whose
+// protocol ip6tables compares with -p. It follows ipv6_find_hdr with target -1, as
+// ip6_packet_match calls it. Each step takes at least 8 bytes.
 func (h *Header) extensions(next uint8, data []byte) {
 	for extension(next) {
 		need := 2 // struct ipv6_opt_hdr
@@ -109,8 +108,8 @@ func (h *Header) extensions(next uint8, data []byte) {
 	h.transport(data)
 }
 
-// laterFragment is ipv6_find_hdr at a fragment behind the first: its protocol
-// is the one that the fragment header names, if it names one.
+// laterFragment follows ipv6_find_hdr at a fragment after the first one: its protocol
+// is the one in the fragment header, unless that is an extension header.
 func (h *Header) laterFragment(next uint8, offset uint16) {
 	if extension(next) {
 		h.NoProtocol = true
@@ -120,8 +119,8 @@ func (h *Header) laterFragment(next uint8, offset uint16) {
 	h.FragmentOffset = offset
 }
 
-// extension reports whether a header leads on to another: ipv6_ext_hdr,
-// without the one that says that none follows. ESP ends the walk too.
+// extension reports whether another header follows a header. It is ipv6_ext_hdr
+// without NEXTHDR_NONE. ESP ends the walk too.
 func extension(next uint8) bool {
 	switch next {
 	case unix.IPPROTO_HOPOPTS, unix.IPPROTO_ROUTING, unix.IPPROTO_FRAGMENT,
@@ -131,9 +130,9 @@ func extension(next uint8) bool {
 	return false
 }
 
-// transport reads the transport header, of which a match wants the whole fixed
-// part (skb_header_pointer): tcp_mt 20 bytes, udp_mt 8, sctp_mt and dccp_mt
-// 12, icmp_match and icmp6_match 8.
+// transport reads the transport header. A match needs the whole fixed part of it
+// (skb_header_pointer): tcp_mt 20 bytes, udp_mt 8, sctp_mt and dccp_mt 12, icmp_match
+// and icmp6_match 8.
 func (h *Header) transport(data []byte) {
 	need := 0
 	switch h.Protocol {
@@ -164,8 +163,8 @@ func (h *Header) transport(data []byte) {
 	}
 }
 
-// icmp reads the header of the ICMP that belongs to family: iptables has no
-// icmp match for IPv6, nor ip6tables an icmp6 match for IPv4.
+// icmp reads the header of the ICMP that belongs to family. iptables has no icmp
+// match for IPv6, and ip6tables no icmp6 match for IPv4.
 func (h *Header) icmp(data []byte, family uint8) {
 	if h.Family != family || len(data) < 8 {
 		return

@@ -10,7 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// raw is bytes written as hexadecimal groups.
+// raw parses bytes in groups of hexadecimal digits.
 func raw(groups string) []byte {
 	b, err := hex.DecodeString(strings.ReplaceAll(groups, " ", ""))
 	if err != nil {
@@ -19,8 +19,8 @@ func raw(groups string) []byte {
 	return b
 }
 
-// ip4 is an IPv4 header from 192.0.2.7 to 192.0.2.1, TTL 61, with options, and
-// what it carries. Its total length is right.
+// ip4 is an IPv4 packet from 192.0.2.7 to 192.0.2.1 with TTL 61 and a correct total
+// length.
 func ip4(protocol uint8, fragment uint16, options, payload []byte) []byte {
 	b := append(raw("45 00 0000 0001 0000 3d 00 0000 c0000207 c0000201"), options...)
 	b[0] = 0x40 | uint8(len(b)/4)
@@ -31,8 +31,8 @@ func ip4(protocol uint8, fragment uint16, options, payload []byte) []byte {
 	return b
 }
 
-// ip6 is an IPv6 header from 2001:db8::7 to 2001:db8::1, hop limit 61, and
-// what it carries.
+// ip6 is an IPv6 packet from 2001:db8::7 to 2001:db8::1 with hop limit 61 and a
+// correct payload length.
 func ip6(next uint8, payload ...[]byte) []byte {
 	b := raw("60000000 0000 00 3d 20010db8000000000000000000000007 20010db8000000000000000000000001")
 	b[6] = next
@@ -41,14 +41,14 @@ func ip6(next uint8, payload ...[]byte) []byte {
 	return b
 }
 
-// extend is an IPv6 extension header of size bytes, a multiple of 8.
+// extend is an IPv6 extension header. size is in bytes and a multiple of 8.
 func extend(next uint8, size int) []byte {
 	b := make([]byte, size)
 	b[0], b[1] = next, uint8(size/8-1)
 	return b
 }
 
-// fragment is an IPv6 fragment header; offset in units of 8 bytes.
+// fragment is an IPv6 fragment header. offset is in units of 8 bytes.
 func fragment(next uint8, offset uint16) []byte {
 	b := extend(next, 8)
 	b[1] = 0xaa // reserved
@@ -68,7 +68,7 @@ var (
 	icmp = raw("0803 0000 0001 0001")
 )
 
-// head4 and head6 are what those headers decode to, with f's changes.
+// head4 and head6 are what packets of ip4 and ip6 decode to. f changes the rest.
 func head4(protocol uint8, f func(*Header)) Header {
 	h := Header{Family: unix.NFPROTO_IPV4, TTL: 61, Protocol: protocol,
 		Src: [16]byte{192, 0, 2, 7}, Dst: [16]byte{192, 0, 2, 1}}
@@ -93,7 +93,7 @@ func at(offset uint16) func(*Header) {
 	return func(h *Header) { h.FragmentOffset = offset }
 }
 
-// packets is the named corpus: of each, what the kernel's matches see in it.
+// packets is a named corpus: each packet, and what the kernel's matches see in it.
 var packets = []struct {
 	name string
 	data []byte
@@ -111,16 +111,16 @@ var packets = []struct {
 	{"ah is no extension header in ipv4", ip4(51, 0, nil, slices.Concat(extend(6, 16), tcp)), head4(51, bare)},
 	{"options of 4 bytes", ip4(6, 0, raw("01010100"), tcp), head4(6, withTCP)},
 	{"options of 40 bytes", ip4(6, 0, make([]byte, 40), tcp), head4(6, withTCP)},
-	{"options that make no sense", ip4(6, 0, raw("07ff00ff 83020000"), tcp), head4(6, withTCP)},
+	{"options without meaning", ip4(6, 0, raw("07ff00ff 83020000"), tcp), head4(6, withTCP)},
 	{"first fragment", ip4(6, 0x2000, nil, tcp), head4(6, withTCP)},
 	{"fragment at 1", ip4(6, 1, nil, tcp), head4(6, at(1))},
 	{"last fragment", ip4(17, 0x1fff, nil, udp), head4(17, at(0x1fff))},
 	{"reserved bit of the fragment field", ip4(17, 0x8000, nil, udp), head4(17, withPorts)},
 	{"trailing padding", append(ip4(17, 0, nil, udp), make([]byte, 18)...), head4(17, withPorts)},
 	{"padding is no transport header", append(ip4(17, 0, nil, udp[:6]), make([]byte, 20)...), head4(17, cutPorts)},
-	{"cut behind the ports", ip4(6, 0, nil, tcp)[:24], head4(6, cutPorts)},
+	{"cut after the ports", ip4(6, 0, nil, tcp)[:24], head4(6, cutPorts)},
 	{"cut in the ports", ip4(6, 0, nil, tcp)[:23], head4(6, bare)},
-	{"cut behind the header", ip4(6, 0, nil, tcp)[:20], head4(6, bare)},
+	{"cut after the header", ip4(6, 0, nil, tcp)[:20], head4(6, bare)},
 	{"tcp of 19 bytes", ip4(6, 0, nil, tcp[:19]), head4(6, cutPorts)},
 	{"udp of 7 bytes", ip4(17, 0, nil, udp[:7]), head4(17, cutPorts)},
 	{"sctp of 11 bytes", ip4(132, 0, nil, sctp[:11]), head4(132, cutPorts)},
@@ -161,12 +161,12 @@ var packets = []struct {
 	{"later fragment of an extension header", ip6(44, fragment(60, 185), tcp), head6(0, noProtocol)},
 	{"later fragment of no next header", ip6(44, fragment(59, 1), tcp), head6(59, at(1))},
 	{"extension header cut in its length", ip6(0, []byte{6}), head6(0, noProtocol)},
-	{"extension header that is not there", ip6(0), head6(0, noProtocol)},
+	{"missing extension header", ip6(0), head6(0, noProtocol)},
 	{"routing header of 3 bytes", ip6(43, []byte{6, 0, 0}), head6(0, noProtocol)},
 	{"fragment header of 3 bytes", ip6(44, []byte{6, 0, 0}), head6(0, noProtocol)},
 	{"fragment header of 4 bytes", ip6(44, []byte{6, 0, 0, 0}), head6(6, bare)},
 	{"extension header longer than the data", ip6(60, []byte{6, 255, 0, 0}, tcp), head6(6, bare)},
-	{"and behind it another", ip6(60, []byte{60, 255, 0, 0}, tcp), head6(0, noProtocol)},
+	{"extension header longer than the data, another one after it", ip6(60, []byte{60, 255, 0, 0}, tcp), head6(0, noProtocol)},
 	{"payload length 0, a large segment", alter(ip6(6, tcp), 4, 0, 0), head6(6, withTCP)},
 	{"payload length beyond the data", alter(ip6(6, tcp), 4, 0xff, 0xff), head6(6, withTCP)},
 	{"payload length below the data", alter(ip6(6, tcp), 4, 0, 19), head6(6, cutPorts)},
@@ -178,7 +178,7 @@ var packets = []struct {
 func TestDecode(t *testing.T) {
 	for _, c := range packets {
 		t.Run(c.name, func(t *testing.T) {
-			h := Header{Family: 99, Transport: true, ICMPCode: 9, NoProtocol: true} // to be overwritten
+			h := Header{Family: 99, Transport: true, ICMPCode: 9, NoProtocol: true} // Decode must overwrite all
 			if ok := h.Decode(c.data); ok != (c.want.Family != 0) || h != c.want {
 				t.Errorf("%v %+v\nwant %+v", ok, h, c.want)
 			}
@@ -186,7 +186,7 @@ func TestDecode(t *testing.T) {
 	}
 }
 
-// TestDecodeCut cuts every packet of the corpus everywhere.
+// TestDecodeCut cuts every packet of the corpus at every byte.
 func TestDecodeCut(t *testing.T) {
 	for _, c := range packets {
 		for n := range c.data {
@@ -197,7 +197,7 @@ func TestDecodeCut(t *testing.T) {
 	}
 }
 
-// checkHeader holds for whatever bytes.
+// checkHeader checks what holds for the header of any bytes.
 func checkHeader(t *testing.T, h *Header) {
 	t.Helper()
 	switch {

@@ -8,12 +8,12 @@ import (
 	"github.com/google/gopacket/layers"
 )
 
-// What gopacket decodes must come out the same here. It is no replacement for
-// Decode: BenchmarkDecode shows that it allocates on options and on errors,
-// which any sender can provoke, and TestGopacketRefuses that it refuses what
-// the kernel matches.
+// Decode must agree with gopacket on what gopacket decodes. But gopacket cannot
+// replace Decode: it allocates for options and errors, which any sender can send
+// (BenchmarkDecode), and refuses packets that the kernel matches
+// (TestGopacketRefuses).
 
-// agree compares Decode with gopacket on packets that gopacket takes whole.
+// agree compares Decode with gopacket, on packets that gopacket decodes completely.
 func agree(t *testing.T, data []byte) {
 	var h Header
 	ok := h.Decode(data)
@@ -51,7 +51,7 @@ func agree(t *testing.T, data []byte) {
 		}
 	}
 	if ip, ok := all[0].(*layers.IPv6); ok && int(ip.Length)+40 != len(data) {
-		return // behind a hop-by-hop header gopacket takes padding for payload
+		return // after a hop-by-hop header gopacket takes padding for payload
 	}
 	for _, l := range all[1:] {
 		switch l := l.(type) {
@@ -70,10 +70,10 @@ func agree(t *testing.T, data []byte) {
 			}
 		case *layers.IPv6HopByHop, *layers.IPv6Routing, *layers.IPv6Destination, *layers.IPv6Fragment, *layers.IPSecAH:
 			if first == layers.LayerTypeIPv6 {
-				continue // in IPv4 the kernel's -p sees their numbers
+				continue // in IPv4 they are protocols to the kernel
 			}
 		}
-		return // what a tunnel carries is no concern of the outer packet
+		return // Decode does not look into tunnels
 	}
 }
 
@@ -90,7 +90,7 @@ func TestAgree(t *testing.T) {
 	}
 }
 
-// named is a packet of the corpus.
+// named returns a packet of the corpus.
 func named(t testing.TB, name string) (data []byte, want Header) {
 	t.Helper()
 	for _, c := range packets {
@@ -102,10 +102,10 @@ func named(t testing.TB, name string) (data []byte, want Header) {
 	return nil, Header{}
 }
 
-// TestGopacketRefuses shows packets whose ports the kernel's matches compare,
-// and which gopacket does not decode so far.
+// TestGopacketRefuses has packets whose ports the kernel's matches compare, but
+// which gopacket refuses.
 func TestGopacketRefuses(t *testing.T) {
-	for _, name := range []string{"options that make no sense", "tcp data offset of 0"} {
+	for _, name := range []string{"options without meaning", "tcp data offset of 0"} {
 		data, want := named(t, name)
 		p := gopacket.NewPacket(data, layers.LayerTypeIPv4, gopacket.Default)
 		if p.ErrorLayer() == nil {
@@ -117,10 +117,10 @@ func TestGopacketRefuses(t *testing.T) {
 	}
 }
 
-// BenchmarkDecode sets Decode beside gopacket's decoder that allocates least.
+// BenchmarkDecode compares Decode with the decoder of gopacket that allocates least.
 func BenchmarkDecode(b *testing.B) {
 	for _, name := range []string{
-		"tcp", "options of 40 bytes", "options that make no sense", "ipv6 tcp", "all of them", "udp of 7 bytes",
+		"tcp", "options of 40 bytes", "options without meaning", "ipv6 tcp", "all of them", "udp of 7 bytes",
 	} {
 		data, _ := named(b, name)
 		b.Run(name+"/ours", func(b *testing.B) {
@@ -156,7 +156,7 @@ func BenchmarkDecode(b *testing.B) {
 			decoded := make([]gopacket.LayerType, 0, 16)
 			b.ReportAllocs()
 			for b.Loop() {
-				parser.DecodeLayers(data, &decoded) // an error is the answer
+				parser.DecodeLayers(data, &decoded) // an error is a result too
 			}
 		})
 	}

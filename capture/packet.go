@@ -1,6 +1,6 @@
-// Package capture holds a packet as rules see it, the verdict they give, and
-// the Source that packets come from: a netfilter queue (capture/nfqueue) or a
-// capture file (capture/pcap).
+// Package capture has packets as rules see them, the verdicts that rules give, and
+// the Source of packets: a netfilter queue (capture/nfqueue) or a capture file
+// (capture/pcap).
 package capture
 
 import (
@@ -10,10 +10,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Hook is where in the kernel a packet was stopped: enum nf_inet_hooks.
+// Hook is the place in the kernel where the packet waits (enum nf_inet_hooks).
 type Hook uint8
 
-// The hooks, by the kernel's numbers.
+// The hooks, with the kernel's numbers.
 const (
 	Prerouting Hook = iota
 	Input
@@ -22,8 +22,9 @@ const (
 	Postrouting
 )
 
-// Verdict is what becomes of a packet: the kernel's verdict word of
-// include/uapi/linux/netfilter.h, a queue's number in the upper half.
+// Verdict is what the kernel does with a packet: the verdict of
+// include/uapi/linux/netfilter.h in the lower half, a queue's number in the upper
+// half.
 type Verdict uint32
 
 // The verdicts that rules give.
@@ -35,84 +36,81 @@ const (
 	queue Verdict = 3
 )
 
-// ToQueue is the verdict that hands a packet over to another queue.
+// ToQueue is the verdict that moves a packet to another queue.
 func ToQueue(number uint16) Verdict { return Verdict(number)<<16 | queue }
 
-// Queue is the number that ToQueue was given; ok is false for other verdicts.
+// Queue returns the number in a verdict of ToQueue. ok is false for other verdicts.
 func (v Verdict) Queue() (number uint16, ok bool) {
 	return uint16(v >> 16), v&0xffff == queue
 }
 
-// Packet is one packet on its way: where it is, its decoded headers, and the
-// verdict. A source reuses its packets: nothing of one outlives the call that
-// it was handed to.
+// Packet is one packet: where it is, its decoded headers, and its verdict. A source
+// reuses its packets, so the receiver must not keep one, or its Data, after the call.
 type Packet struct {
-	Time    time.Time // when it was captured; zero from a live queue
-	Queue   uint16    // the NFQUEUE number that it came by
+	Time    time.Time // when it was captured; zero from a netfilter queue
+	Queue   uint16    // the number of the queue it came from
 	Hook    Hook
-	In, Out string // the devices' names; empty where there is none
-	// Socket says that the packet belongs to a socket of this machine, as far
-	// as the kernel tells: the skb->sk of recent_mt.
+	In, Out string // the devices' names; empty without a device
+	// Socket means that the packet has a socket of this network namespace, as far
+	// as that can be known (recent_mt: skb->sk).
 	Socket bool
-	Length uint32 // bytes on the wire from the network header on, skb->len
-	Data   []byte // from the network header on, perhaps cut short
+	Length uint32 // bytes from the network header on, as sent (skb->len)
+	Data   []byte // bytes from the network header on, perhaps cut short
 
 	Header
 
-	Mark uint32 // the firewall mark, as it came or as a rule has set it
-	// Marked is set by the rule that changes Mark.
+	Mark uint32 // the firewall mark
+	// Marked means that a rule has changed Mark.
 	Marked  bool
 	Verdict Verdict
 }
 
-// Leaving says that the packet goes out by a device and has no socket here:
-// its ttl was already lowered by forwarding (recent_mt: "use TTL as seen
-// before forwarding").
+// Leaving reports whether the packet goes out by a device and has no socket here:
+// then forwarding has already lowered its TTL (recent_mt: "use TTL as seen before
+// forwarding").
 func (p *Packet) Leaving() bool { return p.Out != "" && !p.Socket }
 
-// Header is what the rules can ask of a packet's headers. Decode fills it.
+// Header is what rules can match in a packet's headers. Decode fills it.
 type Header struct {
-	// Family is unix.NFPROTO_IPV4 or unix.NFPROTO_IPV6; 0 means that the
-	// network header could not be decoded and nothing else here holds.
+	// Family is unix.NFPROTO_IPV4 or unix.NFPROTO_IPV6, or 0 if the network header
+	// could not be decoded. All other fields are zero then.
 	Family uint8
 	TTL    uint8 // IPv4 time to live, IPv6 hop limit
-	// Protocol is the transport protocol, behind any IPv6 extension headers.
+	// Protocol is the transport protocol, after all IPv6 extension headers.
 	Protocol uint8
-	// NoProtocol says that an IPv6 packet's extension headers lead to none:
-	// they are cut short, or a fragment behind the first goes on with one.
-	// Protocol is 0 then. A rule that asks for a protocol drops such a packet
-	// (the hotdrop of ip6_packet_match).
+	// NoProtocol means that no protocol follows the extension headers of an IPv6
+	// packet: they are cut short, or a later fragment starts inside them. Protocol
+	// is 0 then. A rule with a protocol drops such a packet (the hotdrop of
+	// ip6_packet_match).
 	NoProtocol bool
-	// FragmentOffset is in units of 8 bytes; only in the fragment with offset
-	// 0 is there a transport header.
+	// FragmentOffset is in units of 8 bytes. Only the fragment with offset 0 has a
+	// transport header.
 	FragmentOffset uint16
-	// Src and Dst hold an IPv4 address in their first four bytes, the rest
-	// being zero: the kernel's union nf_inet_addr.
+	// Src and Dst have an IPv4 address in the first four bytes and zeros in the
+	// others, as the kernel's union nf_inet_addr.
 	Src, Dst [16]byte
-	// Transport says that this packet carries the whole fixed part of its
-	// TCP, UDP, UDP-Lite, SCTP, DCCP, ICMP or ICMPv6 header, so that the
-	// fields below hold.
+	// Transport means that the packet has the whole fixed part of its TCP, UDP,
+	// UDP-Lite, SCTP, DCCP, ICMP or ICMPv6 header. The fields below are valid then.
 	Transport bool
-	// Ports says that SrcPort and DstPort hold even where Transport is false:
-	// the first four bytes of a header that has them are there, and
-	// multiport_mt reads no more.
+	// Ports means that SrcPort and DstPort are valid, even if Transport is false: the
+	// packet has the first four bytes of the header, and multiport_mt reads no more.
 	Ports              bool
 	SrcPort, DstPort   uint16
 	TCPFlags           uint8 // the 14th byte of a TCP header: FIN is bit 0
 	ICMPType, ICMPCode uint8
 }
 
-// Source hands packets to decide until it is closed or has no more. Each
-// packet's Verdict is carried out when decide returns; its Mark too, where
-// Marked is set.
+// Source passes packets to decide, until it is closed or has no more packets. When
+// decide returns, Source carries out each packet's Verdict, and sets its Mark if
+// Marked is true.
 type Source interface {
-	// Run returns nil when Close ended it or a capture file is at its end.
+	// Run returns nil after Close and at the end of a capture file.
 	Run(decide func(batch []Packet)) error
-	// Close ends Run and releases the source; it may be called at any time.
+	// Close ends Run and releases the source. It may be called at any time.
 	Close() error
 }
 
-// Addr is one of the header's addresses for printing.
+// Addr returns Src or Dst as an address to print.
 func (h *Header) Addr(a *[16]byte) netip.Addr {
 	if h.Family == unix.NFPROTO_IPV4 {
 		return netip.AddrFrom4([4]byte(a[:4]))

@@ -127,7 +127,7 @@ func (g *guard) read() error {
 	return nil
 }
 
-// check checks the body of a block, if its type is one that pcapgo decodes.
+// check checks the body of a block, for the types that pcapgo decodes.
 func (g *guard) check(typ uint32, body []byte) error {
 	switch typ {
 	case blockSection:

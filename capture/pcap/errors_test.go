@@ -20,9 +20,9 @@ var errorFiles = []struct {
 	want string
 }{
 	{"empty", nil, "no capture file"},
-	{"text", []byte("# nothing of the kind\n"), "no capture file"},
+	{"text", []byte("# no capture\n"), "no capture file"},
 	{"header cut short", plain(1)[:20], "file header: the file ends"},
-	{"version of another time", alterU16(plain(1), 4, 1), "version"},
+	{"unknown version", alterU16(plain(1), 4, 1), "version"},
 	{"link type", plain(105), "link type 105 is not supported"},
 	{"record header cut short", append(plain(101, udp4), make([]byte, 15)...), "packet 2: the file ends in the middle"},
 	{"record cut short", plain(101, udp4, udp4)[:fileHeader+2*recordHeader+28+27], "packet 2: the file ends in the middle"},

@@ -111,7 +111,7 @@ func newReader(r io.Reader) (reader, error) {
 // Run implements capture.Source, with one packet a batch, in the file's order.
 //
 // A capture does not say in which hook netfilter had a packet. Each packet counts
-// as one that arrives at Input, by the device that a pcapng file names. Run skips
+// as arriving at Input, by the device that a pcapng file names. Run skips
 // frames that carry no IP. If the file is corrupt or cut short, Run decides the
 // packets before that place, and its error names the file and the packet, counted
 // from 1.
