@@ -17,7 +17,7 @@ import (
 // table is a table with its first rule.
 func table(t testing.TB, reg *recent.Registry, name string) *recent.Table {
 	t.Helper()
-	if _, err := reg.Check(recent.Info{CheckSet: recent.Set, Name: name, Mask: recent.AllOnes}); err != nil {
+	if _, err := reg.CheckAll([]recent.Info{{CheckSet: recent.Set, Name: name, Mask: recent.AllOnes}}); err != nil {
 		t.Fatal(err)
 	}
 	return reg.Table(name)

@@ -145,11 +145,11 @@ func modern(t testing.TB) *shown { return mount(t, recent.DefaultParams(recent.M
 // rule makes a rule, which makes its table.
 func (h *shown) rule(t testing.TB, table string) *recent.Rule {
 	t.Helper()
-	rule, err := h.reg.Check(recent.Info{CheckSet: recent.Set, Name: table, Mask: recent.AllOnes})
+	rules, err := h.reg.CheckAll([]recent.Info{{CheckSet: recent.Set, Name: table, Mask: recent.AllOnes}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return rule
+	return rules[0]
 }
 
 func (h *shown) path(name string) string { return filepath.Join(h.dir, name) }

@@ -185,11 +185,11 @@ func TestEventsOutOfOrder(t *testing.T) {
 	var events []recent.Event
 	reg := emptyModule(t).NewRegistry(func(e recent.Event) { events = append(events, e) })
 	check := func(name string) *recent.Rule {
-		rule, err := reg.Check(recent.Info{CheckSet: recent.Set, Name: name, Mask: recent.AllOnes})
+		rules, err := reg.CheckAll([]recent.Info{{CheckSet: recent.Set, Name: name, Mask: recent.AllOnes}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return rule
+		return rules[0]
 	}
 	reg.Destroy(check("old"))
 	reg.Destroy(check("again"))

@@ -47,7 +47,7 @@ type Mountpoint struct {
 // mounted. Until then that stays, so that no write makes a plain file in the
 // directory under it. An error leaves the directory as it was.
 //
-// When Registry.Check or Destroy returns, every path leads to the tables of that
+// When Registry.CheckAll or Destroy returns, every path leads to the tables of that
 // moment: a table that is gone is ENOENT, and one of the same name that was made
 // since is a new file. A descriptor of a table that is gone gives EIO, as in
 // procfs, but ESTALE to fstat and fchmod, which procfs still answers.

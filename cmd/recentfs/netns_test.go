@@ -96,13 +96,13 @@ func TestOwnerWhileReloading(t *testing.T) {
 		t.Errorf("parameters %d and %d", p.UID, p.GID)
 	}
 	for _, i := range s.instances {
-		rule, err := i.reg.Check(recent.Info{Name: "new", CheckSet: recent.Set, Mask: recent.AllOnes})
+		rules, err := i.reg.CheckAll([]recent.Info{{Name: "new", CheckSet: recent.Set, Mask: recent.AllOnes}})
 		if err != nil {
 			t.Fatal(err)
 		}
 		if a := i.reg.Table("new").Attr(); a.UID != 7 || a.GID != 8 {
 			t.Errorf("%s: a new table is %d's and %d's", i.name, a.UID, a.GID)
 		}
-		i.reg.Destroy(rule)
+		i.reg.Destroy(rules[0])
 	}
 }

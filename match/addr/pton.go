@@ -12,12 +12,13 @@ const (
 	colon1                    // a colon that ends a word
 	colon2                    // the second colon of ::
 	colon12                   // the first of two colons with nothing before them
-	empty                     // not a character: the word at hand may be empty
+	empty                     // not a character: the current word may be empty
 
 	colons = colon1 | colon2 | colon12
 )
 
-// classify is xdigit2bin with a newline for delimiter, of the character at i.
+// classify tells what the character at i is: xdigit2bin with a newline for
+// delimiter.
 func classify(text []byte, i int) (c class, value int) {
 	if i >= len(text) {
 		return end, 0
@@ -39,23 +40,23 @@ func classify(text []byte, i int) (c class, value int) {
 	return 0, 0
 }
 
-// Parse4 reads an IPv4 address of a write: in4_pton. See parse4.
+// Parse4 reads four decimal numbers up to a newline, NUL, colon or the end:
+// in4_pton. It takes leading zeroes, and ignores what follows a colon.
 func Parse4(text []byte) (Addr, bool) {
 	var b [16]byte
 	ok := parse4(text, b[:4])
 	return Load(&b), ok
 }
 
-// Parse6 reads an IPv6 address of a write: in6_pton. See parse6.
+// Parse6 reads an IPv6 address up to a newline, NUL or the end: in6_pton. An IPv4
+// tail may end at a colon, since parse4 reads it.
 func Parse6(text []byte) (Addr, bool) {
 	var b [16]byte
 	ok := parse6(text, &b)
 	return Load(&b), ok
 }
 
-// parse4 reads four decimal numbers up to a newline, NUL, colon or the end:
-// in4_pton. Leading zeros are taken, and what follows a colon is not looked
-// at. out has four bytes.
+// parse4 is Parse4 into four bytes.
 func parse4(text []byte, out []byte) bool {
 	n, value, digits := 0, 0, 0
 	for i := 0; ; i++ {
@@ -83,11 +84,9 @@ func parse4(text []byte, out []byte) bool {
 	}
 }
 
-// parse6 reads an IPv6 address up to a newline, NUL or the end: in6_pton, with
-// all that it takes and refuses. An IPv4 tail goes to parse4, so that it may
-// end at a colon. expect holds the classes that may come next.
+// parse6 is Parse6 into 16 bytes. expect holds the classes that may come next.
 func parse6(text []byte, out *[16]byte) bool {
-	var b [20]byte // one word longer than an address, as words may run over
+	var b [20]byte // two words longer than an address: an IPv4 tail may be too much
 	n, gap, word, start := 0, -1, 0, 0
 	expect := colon12 | hex | empty
 	for i := 0; ; i++ {

@@ -1,9 +1,8 @@
 // Package jiffies is the kernel's clock: a counter of timer ticks.
 //
-// It follows include/linux/jiffies.h. Stamps in a table are jiffies of the
-// running kernel, at the running kernel's HZ, so that scripts which compare
-// them with /proc/timer_list or with the fifth field of another line keep
-// working.
+// It follows include/linux/jiffies.h. Stamps in a table are the running kernel's
+// jiffies at its HZ. Scripts compare them with /proc/timer_list, or with the fifth
+// field of another line, and keep working.
 package jiffies
 
 import (
@@ -64,8 +63,8 @@ func Ticks(d time.Duration, hz uint32) uint64 {
 	return seconds*uint64(hz) + rest*uint64(hz)/uint64(time.Second)
 }
 
-// Duration is the length of n jiffies at hz ticks a second, saturating where
-// a time.Duration cannot hold it.
+// Duration is the length of n jiffies at hz ticks a second, or the nearest that a
+// time.Duration can hold.
 func Duration(n int64, hz uint32) time.Duration {
 	seconds, rest := n/int64(hz), n%int64(hz)
 	const limit = int64(1<<63-1) / int64(time.Second)

@@ -19,7 +19,7 @@ func TestAfterWraps(t *testing.T) {
 		{"later across the wrap", 3, 1<<64 - 3, true},
 		{"earlier across the wrap", 1<<64 - 3, 3, false},
 		{"half of all away", 1 << 63, 0, true},
-		{"half of all away, turned round", 0, 1 << 63, true},
+		{"half of all away, the other way round", 0, 1 << 63, true},
 		{"just less than half", 1<<63 - 1, 0, true},
 		{"just more than half", 1<<63 + 1, 0, false},
 	} {
@@ -121,8 +121,7 @@ func TestSystemAgainstKernel(t *testing.T) {
 			t.Fatal(err)
 		}
 		after := s.Now()
-		// With a kernel that stood at 0 when the monotonic clock did, the
-		// offset that readOffset finds would be the jiffies themselves.
+		// At time 0 the offset that readOffset finds is the jiffies themselves.
 		line := text[strings.LastIndex(string(text), "\njiffies: "):]
 		offset, ok := readOffset(strings.NewReader("now at 0 nsecs"+string(line)), s.HZ())
 		if !ok {

@@ -16,21 +16,21 @@ import (
 // System is the running kernel's own clock.
 //
 // The kernel does not export jiffies, but they advance with CLOCK_MONOTONIC:
-// tick_do_update_jiffies64 adds one for every TICK_NSEC of it. What remains to
-// be known is HZ and the distance between the two, which never changes.
+// tick_do_update_jiffies64 adds one for every TICK_NSEC of it. So System needs
+// HZ and the distance between the two, which never changes.
 type System struct {
 	hz     uint32
 	offset Jiffies   // jiffies when CLOCK_MONOTONIC was 0
-	base   time.Time // a moment whose monotonic reading Go knows ...
-	mono   int64     // ... and CLOCK_MONOTONIC at that moment, in nanoseconds
+	base   time.Time // a moment, by Go's monotonic clock
+	mono   int64     // CLOCK_MONOTONIC at that moment, in nanoseconds
 }
 
 const timerList = "/proc/timer_list"
 
 // NewSystem finds out HZ and the offset of jiffies. Where timerList cannot be
 // read, the offset is the kernel's INITIAL_JIFFIES, five minutes before the
-// first wrap of an unsigned int; stamps may then be some ticks off the
-// kernel's, but agree with each other.
+// first wrap of an unsigned int. Stamps may then differ from the kernel's by some
+// ticks, but they agree with each other.
 func NewSystem() (*System, error) {
 	var res unix.Timespec
 	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res); err != nil {
@@ -38,12 +38,13 @@ func NewSystem() (*System, error) {
 	}
 	tick := res.Nano()
 	if tick <= 0 || tick > int64(time.Second) {
-		return nil, fmt.Errorf("clock_getres(CLOCK_MONOTONIC_COARSE): %d ns is no tick of a kernel's timer", tick)
+		return nil, fmt.Errorf("clock_getres(CLOCK_MONOTONIC_COARSE): a tick of %d ns is not one of Linux", tick)
 	}
 	s := &System{hz: uint32((int64(time.Second) + tick/2) / tick)}
 	s.offset = initialJiffies(s.hz)
-	// The kernel writes the time first and jiffies later: where it was held up
-	// in between, or a tick came late, an offset is some ticks off. Most are not.
+	// The kernel writes the time first and jiffies later. If it was interrupted in
+	// between, or if a tick came late, an offset is wrong by some ticks. Most
+	// offsets are right, so the median is.
 	var offsets []Jiffies
 	for range 9 {
 		if f, err := os.Open(timerList); err == nil {
@@ -66,9 +67,9 @@ func NewSystem() (*System, error) {
 // initialJiffies is INITIAL_JIFFIES of include/linux/jiffies.h.
 func initialJiffies(hz uint32) Jiffies { return Jiffies(0 - 300*hz) }
 
-// anchor ties Go's monotonic clock, whose zero is unknown but which is read
-// without a system call, to CLOCK_MONOTONIC. The tightest of a few tries
-// leaves an error well below a tick.
+// anchor finds the distance between Go's monotonic clock and CLOCK_MONOTONIC. Go's
+// is read without a system call, but its zero is unknown. The fastest of a few
+// tries has an error well below a tick.
 func (s *System) anchor() error {
 	best := time.Duration(1<<63 - 1)
 	for range 8 {
@@ -92,8 +93,8 @@ func (s *System) Now() Jiffies {
 // HZ implements Clock.
 func (s *System) HZ() uint32 { return s.hz }
 
-// readOffset finds the distance between jiffies and CLOCK_MONOTONIC in the
-// text of /proc/timer_list, which names both.
+// readOffset finds the distance between jiffies and CLOCK_MONOTONIC in the text of
+// /proc/timer_list, which has both.
 func readOffset(r io.Reader, hz uint32) (Jiffies, bool) {
 	var now uint64
 	var seen bool

@@ -21,12 +21,12 @@ type Cursor struct {
 
 	mu   sync.Mutex
 	pos  int64  // guarded by mu: where in the file rest starts
-	rest []byte // guarded by mu: what is left of the last line that was formed
-	next uint32 // guarded by mu: the first slot that was not looked at
+	rest []byte // guarded by mu: the end of the last line, which no read has had yet
+	next uint32 // guarded by mu: the next slot to look at
 }
 
-// scratch is what a read works with. It does not stay with the open file, of
-// which anybody may have thousands.
+// scratch is the memory of a read. It does not stay with the open file: a user
+// may have thousands of open files.
 type scratch struct {
 	text []byte // lines
 	raw  []byte // slots as copied out of the table
@@ -34,20 +34,21 @@ type scratch struct {
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
 
-// AnswerSize is what a read gives, or a line more where there is room: 20 us of
-// work. seq_read_iter gives a page. Whoever reads wakes the thread that answers,
-// which may drive a packet's from its processor for as long.
+// AnswerSize is about how many bytes a read gives, which takes 20 us. The kernel's
+// seq_read_iter gives a page. While our thread forms an answer, the thread that
+// decides packets may have to wait for the processor.
 const AnswerSize = 24 << 10
 
 const (
 	// pageSize is the room for whole lines that seq_read_iter starts with.
 	pageSize = 4096
-	// At a time a cursor copies copyBytes of slots, or the one that is larger,
-	// and looks at no more than scanSlots: mostly a few microseconds.
+	// A cursor copies copyBytes of slots at a time, or one slot where that is
+	// larger, and looks at no more than scanSlots. Mostly this takes a few
+	// microseconds.
 	copyBytes = 8 << 10
 	scanSlots = 256
-	// copyTries is how often it tries so without the table's lock. With a flood
-	// of packets for several queues the table may change without a pause.
+	// copyTries is how often it tries to copy without the table's lock. When
+	// packets flood several queues, the table may change without a pause.
 	copyTries = 3
 )
 
@@ -56,10 +57,10 @@ func (t *Table) Cursor() *Cursor { return &Cursor{t: t, next: 1} }
 
 // ReadAt fills p from position pos of the lines and returns the number of
 // bytes, 0 at the end. It fills p as seq_read_iter does: with whole lines
-// where p holds a page or more, else up to the brim. It forms no more lines
-// than it takes for AnswerSize. A position other than
-// where the last read ended, or 0, forms the lines anew from the first
-// (traverse). The only error is EIO, once the table is gone.
+// where p has room for a page or more, else to its last byte. It stops after the
+// line that reaches AnswerSize. At any other position than the end of the last
+// read it forms the lines again from the first one (traverse). The only error is
+// EIO, once the table is gone.
 func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -99,9 +100,9 @@ func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 	return n, nil
 }
 
-// appendLines appends the lines of the next entries to w.text, as many as it
-// takes to be sure of want bytes or as are copied at a time, and at least one.
-// It reports false at the end of the table.
+// appendLines appends the lines of the next entries to w.text: enough for want
+// bytes, or as many as are copied at a time, and at least one. It returns false
+// at the end of the table.
 func (c *Cursor) appendLines(w *scratch, want int) (bool, error) {
 	var ring uint32
 	for done := false; !done; {
@@ -119,19 +120,18 @@ func (c *Cursor) appendLines(w *scratch, want int) (bool, error) {
 	return len(w.raw) > 0, nil
 }
 
-// copyEntries copies the next entries into w.raw, looking at up to scanSlots
-// slots, and returns the table's ring size. It is not done until it met an entry
-// or the end of the table.
+// copyEntries copies the next entries into w.raw, and returns the table's ring
+// size. It looks at up to scanSlots slots. It is done when it met an entry or the
+// end of the table.
 //
-// It copies without the table's lock, and again if the table was changed
-// meanwhile, as a reader of a seqcount_t does in the kernel. A packet that meets
-// the lock taken waits for far longer than a copy takes: its thread has to sleep
-// and to be woken, and may have driven the reader's off the processor.
+// It copies without the table's lock, and again if the table changed meanwhile,
+// as a reader of a seqcount_t does in the kernel. If it held the lock, a packet
+// would wait for far longer than a copy takes: its thread would have to sleep and
+// to be woken, and might have taken the processor from the reader.
 //
-// The sequence count is read under the lock, before and after. Whoever changes
-// the table has the lock and counts first, and a table that moves to another
-// region takes its count along: so an equal count means that nobody changed
-// anything in between.
+// It reads the sequence count under the lock, before and after the copy.
+// lockToChange increments the count, and a table that moves to another region
+// takes its count along. So if the count is the same, nothing has changed.
 func (c *Cursor) copyEntries(w *scratch, want int) (ring uint32, done bool, err error) {
 	t := c.t
 	t.copying.RLock()
@@ -156,8 +156,9 @@ func (c *Cursor) copyEntries(w *scratch, want int) (ring uint32, done bool, err 
 }
 
 // copySlots copies the entries of slots next to used into w.raw, with their
-// stamps, and returns where to go on. While the region changes it copies
-// nonsense, but stays within the region: it depends on nothing but the geometry.
+// stamps, and returns the next slot to look at. While the region changes it may
+// copy nonsense, but only from within the region: a slot never has more stamps
+// than the ring has places.
 func (r *region) copySlots(w *scratch, next, used uint32, want int) (uint32, bool) {
 	ring := r.header.ring
 	w.raw = w.raw[:0]
@@ -175,13 +176,14 @@ func (r *region) copySlots(w *scratch, next, used uint32, want int) (uint32, boo
 	return next, len(w.raw) > 0 || next > used
 }
 
-// longestLine is no less than the length of any line with that many stamps.
+// longestLine is the length that no line with so many stamps exceeds.
 func longestLine(stamps int) int {
 	return len("src=0000:0000:0000:0000:0000:0000:0000:0000 ttl: 255 last_seen: 18446744073709551615 oldest_pkt: 65535\n") +
 		stamps*len(", 18446744073709551615")
 }
 
-// appendLine forms an entry's line: recent_seq_show. stamps are those in use.
+// appendLine forms an entry's line: recent_seq_show. stamps are the places of the
+// ring that hold one.
 func appendLine(b []byte, s *slot, stamps []jiffies.Jiffies) []byte {
 	b = append(b, "src="...)
 	if s.family == unix.NFPROTO_IPV4 {
@@ -198,13 +200,13 @@ func appendLine(b []byte, s *slot, stamps []jiffies.Jiffies) []byte {
 	return append(appendStamps(b, stamps[:s.nstamps]), '\n')
 }
 
-// appendStamps appends " 1, 2, 3". An address's stamps are mostly alike but for
-// the last four digits: the others are copied from the stamp before, in half of
-// the time that it takes to form them.
+// appendStamps appends " 1, 2, 3". The stamps of an address mostly differ in their
+// last four digits only. The other digits are copied from the stamp before, which
+// takes half of the time.
 func appendStamps(b []byte, stamps []jiffies.Jiffies) []byte {
 	const digits = 4
-	var high uint64  // what the stamp before has in front of its last digits
-	var from, to int // where in b that is
+	var high uint64  // the stamp before without its last digits
+	var from, to int // where in b its digits are
 	for i, stamp := range stamps {
 		if i > 0 {
 			b = append(b, ',')

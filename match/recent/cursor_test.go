@@ -95,7 +95,7 @@ func TestReadAnywhere(t *testing.T) {
 	}
 	for _, pos := range []int64{int64(len(all)) + 1, 1 << 62, 1<<63 - 1} {
 		if n, err := c.ReadAt(make([]byte, 50), pos); n != 0 || err != nil {
-			t.Errorf("behind the end, at %d: %d, %v", pos, n, err)
+			t.Errorf("after the end, at %d: %d, %v", pos, n, err)
 		}
 	}
 	if n, err := c.ReadAt(nil, 0); n != 0 || err != nil {
@@ -152,9 +152,9 @@ func TestReadWhileChanging(t *testing.T) {
 	}
 }
 
-// TestReadAmongChanges reads a table in which each address in turn is seen at
-// the next tick, as fast as that goes. All of it fits into one read, which shows
-// the table as it was at one moment: addresses that were seen one tick apart.
+// TestReadAmongChanges reads a table while another goroutine changes it: each
+// address in turn is seen one tick after the last. The table fits into one read,
+// which must show it as it was at one moment.
 func TestReadAmongChanges(t *testing.T) {
 	const addresses, reads = 20, 2000
 	for _, c := range []struct {
@@ -216,7 +216,7 @@ func TestReadAmongChanges(t *testing.T) {
 	}
 }
 
-// TestReadWhileTheTableGoes reads over and over what is gone then.
+// TestReadWhileTheTableGoes destroys a table while a goroutine reads it.
 func TestReadWhileTheTableGoes(t *testing.T) {
 	w := filled(t, 200)
 	set := w.rule(Info{CheckSet: Set})
@@ -263,41 +263,5 @@ func TestAppendStamps(t *testing.T) {
 		if got := appendStamps([]byte("oldest_pkt: 1"), stamps); string(got) != "oldest_pkt: 1"+text {
 			t.Errorf("%d: %q", stamps, got)
 		}
-	}
-}
-
-// BenchmarkDump reads a table of full entries as cat does; the bytes a second
-// stay the same for any size.
-func BenchmarkDump(b *testing.B) {
-	for _, hosts := range []int{1 << 14, 1 << 16} {
-		b.Run(strconv.Itoa(hosts), func(b *testing.B) {
-			p := DefaultParams(Classic)
-			p.ListTot = uint32(hosts)
-			w := newWorld(b, func(q *Params) { *q = p }, Classic)
-			w.clock.Advance(1 << 32 / testHZ * time.Second) // to stamps of ten digits, as a machine has
-			set := w.rule(Info{CheckSet: Set})
-			for i := range hosts {
-				for range 20 {
-					w.clock.Advance(time.Second / testHZ)
-					w.arrives(set, fmt.Sprintf("10.%d.%d.%d", i>>16, i>>8&255, i&255), 64)
-				}
-			}
-			buf := make([]byte, 1<<17)
-			b.ResetTimer()
-			for range b.N {
-				c, pos := w.Table("t").Cursor(), int64(0)
-				for {
-					n, err := c.ReadAt(buf, pos)
-					if err != nil {
-						b.Fatal(err)
-					}
-					if n == 0 {
-						break
-					}
-					pos += int64(n)
-				}
-				b.SetBytes(pos)
-			}
-		})
 	}
 }

@@ -49,14 +49,23 @@ func (w *world) rule(info Info) *Rule {
 	if info.Mask == [16]byte{} {
 		info.Mask = AllOnes
 	}
-	rule, err := w.Check(info)
+	rule, err := check(w.Registry, info)
 	if err != nil {
 		w.Fatal(err)
 	}
 	return rule
 }
 
-// arrives sends a packet from src, that came in by a device, past a rule.
+// check makes one rule.
+func check(r *Registry, info Info) (*Rule, error) {
+	rules, err := r.CheckAll([]Info{info})
+	if err != nil {
+		return nil, err
+	}
+	return rules[0], nil
+}
+
+// arrives matches a rule against a packet from src that came in by a device.
 func (w *world) arrives(r *Rule, src string, ttl uint8) bool { return w.packet(r, src, ttl, false) }
 
 func (w *world) packet(r *Rule, src string, ttl uint8, leaving bool) bool {
@@ -64,7 +73,7 @@ func (w *world) packet(r *Rule, src string, ttl uint8, leaving bool) bool {
 	return once(r, w.clock.Now(), family, &a, &a, ttl, leaving)
 }
 
-// once puts one packet past one rule.
+// once matches one rule against one packet.
 func once(r *Rule, now jiffies.Jiffies, family uint8, src, dst *[16]byte, ttl uint8, leaving bool) bool {
 	var b Batch
 	defer b.End()
@@ -97,7 +106,7 @@ func (w *world) lines(table string) []string {
 	return all
 }
 
-// read reads a cursor to its end by size bytes at a time.
+// read reads a cursor to its end, size bytes at a time.
 func (w *world) read(c *Cursor, size int) []byte {
 	w.Helper()
 	var text []byte

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestCheckAllOrNothing has a set of rules of which the last is too large for
-// any machine: the table that a rule before it would widen keeps its entries.
+// TestCheckAllOrNothing makes a set of rules whose last rule needs more memory
+// than any machine has. The table that another rule would widen keeps its entries.
 func TestCheckAllOrNothing(t *testing.T) {
 	w := newWorld(t, nil, Modern)
 	set := w.rule(Info{CheckSet: Set})
@@ -28,7 +28,7 @@ func TestCheckAllOrNothing(t *testing.T) {
 	}
 	w.want("t", "src=192.0.2.1 ttl: 64 last_seen: 1000 oldest_pkt: 1 1000")
 	if len(w.Tables()) != 1 {
-		t.Error("rules that cannot be left a table behind")
+		t.Error("refused rules left a table")
 	}
 	rules, err := w.CheckAll([]Info{
 		{Name: "t", CheckSet: Check, HitCount: 33, Mask: AllOnes},
@@ -41,7 +41,7 @@ func TestCheckAllOrNothing(t *testing.T) {
 	w.want("t")
 }
 
-// TestOpenFilesKeepLittle opens many files and reads of each a part that ends
+// TestOpenFilesKeepLittle opens many files, and reads a part of each that ends
 // within a line.
 func TestOpenFilesKeepLittle(t *testing.T) {
 	w := filled(t, 5000)
@@ -57,7 +57,7 @@ func TestOpenFilesKeepLittle(t *testing.T) {
 		}
 	}
 	runtime.GC()
-	runtime.GC() // what a pool holds goes with the second
+	runtime.GC() // the second empties the pools
 	runtime.ReadMemStats(&after)
 	if per := (int64(after.HeapAlloc) - int64(before.HeapAlloc)) / int64(len(cursors)); per > 2*pageSize {
 		t.Errorf("an open file keeps %d bytes", per)

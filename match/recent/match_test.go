@@ -222,8 +222,8 @@ func TestModernMask(t *testing.T) {
 		"src=192.0.2.5 ttl: 0 last_seen: 1000 oldest_pkt: 1 1000")
 }
 
-// TestIndexOf65536Stamps walks once round the largest ring, whose 16-bit index
-// wraps to 0 at its end.
+// TestIndexOf65536Stamps fills the largest ring, whose 16-bit index wraps to 0 at
+// its end.
 func TestIndexOf65536Stamps(t *testing.T) {
 	w := newWorld(t, nil, Modern)
 	set := w.rule(Info{CheckSet: Set})

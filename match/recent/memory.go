@@ -24,7 +24,7 @@ func (m memory) preferHugePages() {
 	_ = unix.Madvise(m.bytes, unix.MADV_HUGEPAGE)
 }
 
-// zero makes all bytes but the first keep zeroes again, and gives the pages back.
+// zero sets all bytes after the first keep bytes to 0, and gives the pages back.
 // keep is less than a page.
 func (m memory) zero(keep int) {
 	page := min(os.Getpagesize(), len(m.bytes))

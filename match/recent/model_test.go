@@ -12,9 +12,9 @@ import (
 	"recentfs/match/addr"
 )
 
-// TestAgainstList has thousands of changes made to tables of few addresses,
-// where entries crowd in the index, are evicted, and move up past its end, and
-// to a plain list beside them: after each change the two hold the same.
+// TestAgainstList makes thousands of changes to a small table and to a plain
+// list, and compares the two after each change. In a small table entries crowd in
+// the index, are evicted, and move up past its end.
 func TestAgainstList(t *testing.T) {
 	for _, limit := range []uint32{1, 2, 3, 4, 7, 8, 64} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
@@ -86,7 +86,7 @@ func (w *world) holds(t *Table, list []string) {
 	}
 }
 
-// TestFlushWithoutMemory flushes a table in whose place no other can be had.
+// TestFlushWithoutMemory flushes a table when there is no memory for another.
 func TestFlushWithoutMemory(t *testing.T) {
 	w := filled(t, 100)
 	set := w.rule(Info{CheckSet: Set})
@@ -101,8 +101,8 @@ func TestFlushWithoutMemory(t *testing.T) {
 	w.holds(set.table, []string{"192.0.2.2", "192.0.2.1"})
 }
 
-// TestProbes counts the places of the index that it takes to find an address,
-// for many secrets, among addresses that are more alike than those of chance.
+// TestProbes counts the places of the index that a lookup reads, for many secrets,
+// with addresses that are more alike than random ones.
 func TestProbes(t *testing.T) {
 	const limit, secrets = 4096, 300 // the index is half full, for which theory has 1.5
 	for _, c := range []struct {

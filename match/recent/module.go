@@ -51,13 +51,13 @@ func (m *Module) NewRegistry(watch func(Event)) *Registry {
 }
 
 // Event says that a table has come or gone. It is sent after the fact, without
-// locks, by the goroutine that made or destroyed the rule, before Check or
+// locks, by the goroutine that made or destroyed the rule, before CheckAll or
 // Destroy returns.
 //
 // Events of several goroutines may arrive in another order than they happened.
-// A table is Gone before its last event is sent. So whoever keeps a list of
-// tables asks a table that came whether it is Gone, under the lock of the list:
-// then no table stays in the list after it is gone.
+// A table is Gone before its last event is sent. So a receiver that keeps a list
+// of tables must ask a table that came whether it is Gone, under the lock of the
+// list. Then no table stays in the list after it is gone.
 type Event struct {
 	Table *Table
 	Gone  bool

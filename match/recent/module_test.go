@@ -31,7 +31,7 @@ func TestOwnerOfSeveralRegistries(t *testing.T) {
 	one, other := m.NewRegistry(nil), m.NewRegistry(nil)
 	add := func(r *Registry, name string) {
 		t.Helper()
-		if _, err := r.Check(Info{Name: name, CheckSet: Set, Mask: AllOnes}); err != nil {
+		if _, err := check(r, Info{Name: name, CheckSet: Set, Mask: AllOnes}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -52,9 +52,9 @@ func TestOwnerOfSeveralRegistries(t *testing.T) {
 	if p := m.Params(); p.UID != 70 || p.GID != 80 || p.ListTot != 100 {
 		t.Errorf("the module's parameters are %+v", p)
 	}
-	m.SetUID(nobody)
-	if _, err := other.Check(Info{Name: "refused", CheckSet: Set, Mask: AllOnes}); !errors.Is(err, syscall.EINVAL) {
-		t.Errorf("a table with nobody for its owner: %v", err)
+	m.SetUID(noID)
+	if _, err := check(other, Info{Name: "refused", CheckSet: Set, Mask: AllOnes}); !errors.Is(err, syscall.EINVAL) {
+		t.Errorf("a table without an owner: %v", err)
 	}
 }
 
@@ -65,7 +65,7 @@ func TestEventsOfSeveralRules(t *testing.T) {
 	w.rule(Info{CheckSet: Set, Name: "old"})
 	var events []string
 	w.watch = func(e Event) { events = append(events, fmt.Sprint(e.Table.Name(), " ", e.Gone)) }
-	check := func(names ...string) []*Rule {
+	checkAll := func(names ...string) []*Rule {
 		t.Helper()
 		var infos []Info
 		for _, name := range names {
@@ -77,7 +77,7 @@ func TestEventsOfSeveralRules(t *testing.T) {
 		}
 		return rules
 	}
-	rules := check("z", "old", "a", "z", "m")
+	rules := checkAll("z", "old", "a", "z", "m")
 	for _, rule := range rules {
 		w.Destroy(rule)
 	}
@@ -113,7 +113,7 @@ func TestGhosts(t *testing.T) {
 	})
 	rule := make(chan *Rule)
 	go func() {
-		first, err := reg.Check(Info{Name: "t", CheckSet: Set, Mask: AllOnes})
+		first, err := check(reg, Info{Name: "t", CheckSet: Set, Mask: AllOnes})
 		if err != nil {
 			t.Error(err)
 		}
@@ -122,7 +122,7 @@ func TestGhosts(t *testing.T) {
 	<-arrived
 	// A second rule of the table, made and destroyed by another goroutine, is
 	// not its last. The first is: its maker is still busy with the event.
-	second, err := reg.Check(Info{Name: "t", CheckSet: Check, Mask: AllOnes})
+	second, err := check(reg, Info{Name: "t", CheckSet: Check, Mask: AllOnes})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,7 +51,7 @@ type Params struct {
 	UID, GID uint32
 }
 
-// MaxListTot bounds ip_list_tot; the kernel fails without a word above it.
+// MaxListTot bounds ip_list_tot. Above it the kernel fails without a message.
 const MaxListTot = 1 << 30
 
 const (
@@ -69,8 +69,8 @@ func DefaultParams(c Compat) Params {
 	return p
 }
 
-// Error is a refusal: the errno that the kernel gives, and the reason that it
-// keeps to its log.
+// Error is a refusal: the errno that the kernel returns, and the reason, which
+// the kernel only logs.
 type Error struct {
 	Errno  syscall.Errno
 	Reason string
@@ -104,7 +104,7 @@ func (p Params) Check() error {
 	return nil
 }
 
-// Set gives the parameter that bears the module's name for it a value.
+// Set changes a parameter, by its name in the module.
 // ip_list_perms is octal, with or without a leading 0.
 func (p *Params) Set(name, value string) error {
 	base := 0
@@ -146,8 +146,8 @@ func (p Params) maxHitCount() uint32 {
 	return p.PktListTot
 }
 
-// ring is the number of stamps per address that a rule with this hitcount
-// needs of its table. In Modern it is the nstamp_mask of recent_mt_check,
+// ring is the number of stamps per address that a rule with this hitcount needs
+// in its table. In Modern it is the nstamp_mask of recent_mt_check,
 // plus 1.
 func (p Params) ring(hitCount uint32) uint32 {
 	switch {
@@ -164,12 +164,12 @@ func (p Params) ring(hitCount uint32) uint32 {
 // powerOfTwo is the kernel's roundup_pow_of_two, n being 1 or more.
 func powerOfTwo(n uint32) uint32 { return 1 << bits.Len32(n-1) }
 
-// HashSize, ip_list_hash_size, is how many hash chains a table of the module
-// has, which follows from ip_list_tot: recent_mt_init.
+// HashSize, ip_list_hash_size, is the number of hash chains that a table has in
+// the kernel. It follows from ip_list_tot: recent_mt_init.
 func (p Params) HashSize() uint32 { return 1 << bits.Len32(p.ListTot) }
 
-// maxWrite is where a write is cut: the longest address with its sign and a
-// NUL, as recent_mt_proc_write has it on its stack.
+// maxWrite is the number of bytes after which a write is cut: the size of the
+// buffer of recent_mt_proc_write, for the longest address, its sign and a NUL.
 func (p Params) maxWrite() int {
 	if p.Compat == Modern {
 		return len("+b335:1d35:1e55:dead:c0de:1715:255.255.255.255") + 1

@@ -2,8 +2,8 @@ package recent
 
 import "recentfs/match/jiffies"
 
-// plan is what rules need, reserved and not yet in place. Registry.mu is held
-// from newPlan to cancel or carryOut.
+// plan is what rules need: tables and memory that are reserved, but not yet in
+// place. Registry.mu is held from newPlan until cancel or carryOut returns.
 type plan struct {
 	reg    *Registry
 	lastID uint64            // of the tables in made

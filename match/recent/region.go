@@ -12,18 +12,18 @@ import (
 )
 
 // region is all that a table is, in one piece of memory without pointers. The
-// package comment says where in it everything is. The fields here are the way
-// into it; all they hold can be found again from the memory alone.
+// package comment says where everything is. The fields are pointers into the
+// memory and copies of what it says; regionIn finds them from the memory alone.
 //
 // Entries go by number. Number 0 is the head of the LRU list, a ring through
 // all entries: its older is the most recently seen, its newer the least. 0 also
 // ends the free list, and in the index it means none.
 //
-// The index is open, with linear probing, and at least half of it is empty. So
-// to find an address mostly costs one place of the index and one slot. In a large
-// table the processor waits for these two; the kernel's hlist leads it past
-// other entries. It does not wait for what it stores in the slots of the
-// neighbours in the LRU list.
+// The index uses open addressing with linear probing, and at least half of it is
+// empty. So a lookup mostly reads one place of the index and one slot, and in a
+// large table the processor waits for memory twice. In the kernel's hlist it also
+// waits for the other entries of the chain. It does not wait when it stores into
+// the slots of the neighbours in the LRU list.
 //
 // Table.mu guards the fields, and what is in the memory. Cursors copy out of the
 // memory without it.
@@ -108,8 +108,8 @@ func regionIn(m memory) region {
 	}
 }
 
-// without is the region with nothing left but a copy of its header, in which no
-// entry is found. The memory may be released then.
+// without is an empty region that has a copy of the header and no memory, so that
+// the memory can be released. Lookups in it find nothing.
 func (r *region) without() region {
 	h := *r.header
 	h.entries, h.used, h.free = 0, 0, 0
@@ -212,7 +212,7 @@ func (r *region) append(n uint32) {
 	head.older = n
 }
 
-// wipe empties the region in place. It gives the memory back but for the header.
+// wipe empties the region in place. It gives back the pages after the header.
 func (r *region) wipe() {
 	r.memory.zero(int(unsafe.Sizeof(header{})))
 	r.header.entries, r.header.used, r.header.free = 0, 0, 0

@@ -30,19 +30,12 @@ func (r *Registry) tell(e Event) {
 	}
 }
 
-// Check makes a rule, and its table where there is none of its name yet:
-// recent_mt_check. In Modern a rule that counts more hits than the table keeps
-// stamps flushes and widens the table. An error changes nothing.
-func (r *Registry) Check(info Info) (*Rule, error) {
-	rules, err := r.CheckAll([]Info{info})
-	if err != nil {
-		return nil, err
-	}
-	return rules[0], nil
-}
-
-// CheckAll makes several rules, or none: an error, a *CheckError, changes
-// nothing, since memory for all tables is reserved before any is touched.
+// CheckAll makes rules, and for each its table unless there is one of that name:
+// recent_mt_check. In Modern a rule that counts more hits than its table keeps
+// stamps flushes and widens the table.
+//
+// An error is a *CheckError. It changes nothing, since memory for all tables is
+// reserved before any is touched.
 func (r *Registry) CheckAll(infos []Info) ([]*Rule, error) {
 	for i := range infos {
 		if err := r.module.params.CheckRule(&infos[i]); err != nil {
@@ -86,7 +79,7 @@ func (r *Registry) Destroy(rule *Rule) {
 		return
 	}
 	delete(r.tables, t.name)
-	old := t.destroy() // with r.mu: who finds another table of the name finds this one gone
+	old := t.destroy() // under r.mu: when there is another table of the name, this one is Gone
 	r.mu.Unlock()
 	t.release(old)
 	r.tell(Event{Table: t, Gone: true})
@@ -99,8 +92,8 @@ func (r *Registry) Table(name string) *Table {
 	return r.tables[name]
 }
 
-// Tables are all tables, in the order in which procfs lists them: shorter
-// names first, then by bytes (proc_match of fs/proc/generic.c).
+// Tables are all tables in the order of procfs: shorter names first, then by
+// bytes (proc_match of fs/proc/generic.c).
 func (r *Registry) Tables() []*Table {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -42,7 +42,7 @@ func TestReferences(t *testing.T) {
 		t.Errorf("events %v, want %v", events, want)
 	}
 
-	// What still holds the table finds nothing and harms nothing.
+	// A rule or an open file of the table finds nothing and does no harm.
 	if _, err := cursor.ReadAt(make([]byte, 10), 0); !errors.Is(err, syscall.EIO) {
 		t.Errorf("read of a table that is gone: %v", err)
 	}
@@ -62,7 +62,7 @@ func TestReferences(t *testing.T) {
 	defer w.Destroy(again)
 	w.want("t")
 	if w.Table("t").ID() == table.ID() {
-		t.Error("a new table bears the number of one that is gone")
+		t.Error("a new table has the number of one that is gone")
 	}
 }
 
@@ -100,16 +100,16 @@ func TestAttr(t *testing.T) {
 // TestTooLargeChangesNothing asks for more memory than there are addresses.
 func TestTooLargeChangesNothing(t *testing.T) {
 	w := newWorld(t, func(p *Params) { p.ListTot = MaxListTot }, Modern)
-	if _, err := w.Check(Info{Name: "t", CheckSet: Check, HitCount: 65535, Mask: AllOnes}); !errors.Is(err, syscall.ENOMEM) {
+	if _, err := check(w.Registry, Info{Name: "t", CheckSet: Check, HitCount: 65535, Mask: AllOnes}); !errors.Is(err, syscall.ENOMEM) {
 		t.Errorf("a table of 512 TB: %v", err)
 	}
 	if len(w.Tables()) != 0 {
-		t.Error("a refused rule left a table behind")
+		t.Error("a refused rule left a table")
 	}
 }
 
-// TestConcurrent lets packets, writers, readers and rules that come and go
-// meet; the race detector and the lines are the judges.
+// TestConcurrent has packets, writers, readers, and rules that come and go, all at
+// once. The race detector and the lines show whether that is right.
 func TestConcurrent(t *testing.T) {
 	w := newWorld(t, func(p *Params) { p.ListTot = 50 }, Modern)
 	set, check := w.rule(Info{CheckSet: Set}), w.rule(Info{CheckSet: Update, Seconds: 1, HitCount: 3})

@@ -41,7 +41,7 @@ var AllOnes = [16]byte{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 25
 // Info is what a rule says: the kernel's struct xt_recent_mtinfo_v1.
 type Info struct {
 	Seconds  uint32 // 0 counts stamps of any age
-	HitCount uint32 // 0 is content with one stamp
+	HitCount uint32 // 0 needs one stamp, as 1 does
 	CheckSet Flags
 	Invert   bool
 	Name     string // the table's
@@ -81,8 +81,8 @@ func (p Params) CheckRule(info *Info) error {
 	return nil
 }
 
-// checkName refuses the names that a table cannot have. The kernel's classic
-// module takes names that no file can bear (modern: xt_check_proc_name).
+// checkName refuses the names that a table cannot have: xt_check_proc_name. The
+// kernel's classic module takes names that no file can have.
 func checkName(name string) error {
 	switch {
 	case name == "":
@@ -90,7 +90,7 @@ func checkName(name string) error {
 	case len(name) >= nameLen:
 		return invalid("table name %.20q... has %d bytes: it may have %d", name, len(name), nameLen-1)
 	case name == "." || name == ".." || strings.ContainsAny(name, "/\x00"):
-		return invalid("table name %q: no file can bear it", name)
+		return invalid("table name %q: no file can have it", name)
 	}
 	return nil
 }
@@ -103,13 +103,13 @@ type Rule struct {
 	window jiffies.Jiffies // info.Seconds in jiffies, a 32-bit product
 }
 
-// Batch lets the packets that are decided together, and the rules that each of
-// them meets, share one hold of a table's lock. It holds one lock at most, so
-// that tables need no order among each other. The zero Batch holds none.
+// Batch holds a table's lock for several packets, and for the rules that each of
+// them meets. It holds one lock at most, so that the locks of two tables need no
+// order. The zero Batch holds none.
 type Batch struct{ held *Table }
 
-// End gives the lock back. Whoever passes a Batch to Match calls it before
-// anything that may wait.
+// End gives the lock back. The caller of Match must call it before anything that
+// may wait.
 func (b *Batch) End() {
 	if b.held != nil {
 		b.held.mu.Unlock()
@@ -120,13 +120,13 @@ func (b *Batch) End() {
 // Match tells whether the rule matches a packet, and does to the table what
 // the rule does to it: recent_mt.
 //
-// src and dst hold an IPv4 address in their first four bytes, the others being
-// zero. leaving says that the packet goes out by a device and has no socket on
+// src and dst hold an IPv4 address in their first four bytes, and zeroes in the
+// others. leaving says that the packet goes out by a device and has no socket on
 // this machine. A rule whose table is gone matches as if the table were empty
-// and nothing could be added.
+// and stayed so.
 //
-// The kernel drops a packet for which there is no memory (hotdrop); here a
-// table has its memory from the start.
+// The kernel drops a packet when it has no memory for the entry (hotdrop). Here
+// a table has its memory from the start.
 func (r *Rule) Match(b *Batch, now jiffies.Jiffies, family uint8, src, dst *[16]byte, ttl uint8, leaving bool) bool {
 	if r.info.Side == Dest {
 		src = dst
@@ -185,7 +185,7 @@ func (r *Rule) match(t *Table, now jiffies.Jiffies, family uint8, a addr.Addr, t
 	return matched
 }
 
-// enough reports whether as many stamps as the rule wants are no older than
+// enough tells whether the rule's hitcount of stamps, or more, are no older than
 // since.
 func (r *Rule) enough(stamps []jiffies.Jiffies, since jiffies.Jiffies) bool {
 	want := max(r.info.HitCount, 1)
@@ -206,7 +206,5 @@ func (r *Rule) enough(stamps []jiffies.Jiffies, since jiffies.Jiffies) bool {
 	return false
 }
 
-// Info is what the rule says.
-func (r *Rule) Info() Info { return r.info }
-
-var errGone = syscall.EIO // what procfs answers for a file whose entry is gone
+// errGone is the error of procfs for a file whose entry is gone.
+var errGone = syscall.EIO

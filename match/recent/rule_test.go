@@ -118,7 +118,7 @@ func TestParams(t *testing.T) {
 	}
 }
 
-// TestRing holds the number of stamps per address against recent_mt_check.
+// TestRing compares the number of stamps per address with recent_mt_check.
 func TestRing(t *testing.T) {
 	for _, c := range []struct {
 		compat         Compat

@@ -23,7 +23,7 @@ type Table struct {
 	refs   uint32 // guarded by Registry.mu
 
 	// copying is held by cursors while they copy out of the region without mu.
-	// Whoever unmaps the old region waits for them. It comes before mu.
+	// release waits for them before it unmaps a region. It comes before mu.
 	copying sync.RWMutex
 
 	mu     sync.Mutex
@@ -31,15 +31,16 @@ type Table struct {
 	region      // guarded by mu
 }
 
-// nobody is the id that stands for none: INVALID_UID and INVALID_GID.
-const nobody = 1<<32 - 1
+// noID is the number that stands for no user or group: INVALID_UID and
+// INVALID_GID.
+const noID = 1<<32 - 1
 
 // newTable makes an empty table for its first rule, with room for ring stamps
 // an address.
 func newTable(m *Module, id uint64, info *Info, ring uint32) (*Table, error) {
 	p := m.Params()
-	if p.Compat == Modern && (p.UID == nobody || p.GID == nobody) {
-		return nil, invalid("ip_list_uid=%d, ip_list_gid=%d: %d is nobody's", p.UID, p.GID, uint32(nobody))
+	if p.Compat == Modern && (p.UID == noID || p.GID == noID) {
+		return nil, invalid("ip_list_uid=%d, ip_list_gid=%d: %d is no user or group", p.UID, p.GID, uint32(noID))
 	}
 	r, err := newRegion(m.memory, p.ListTot, ring)
 	if err != nil {
@@ -101,9 +102,9 @@ func (t *Table) widen(wide region) {
 	t.release(old)
 }
 
-// flush empties the table: recent_table_flush. It returns the old memory, which
-// is to be released without the lock: that takes the longer, the larger the
-// table was. mu is held, by lockToChange.
+// flush empties the table: recent_table_flush. The caller must release the old
+// region that it returns, after it gave up the lock: for a large table that takes
+// long. mu is held, by lockToChange.
 func (t *Table) flush() (old region) {
 	if t.header.used == 0 {
 		return region{}
@@ -116,7 +117,7 @@ func (t *Table) flush() (old region) {
 	return t.replace(empty)
 }
 
-// destroy makes the table gone and returns its memory. Registry.mu is held.
+// destroy marks the table as gone and returns its region. Registry.mu is held.
 func (t *Table) destroy() (old region) {
 	t.lockToChange()
 	defer t.mu.Unlock()
@@ -125,8 +126,8 @@ func (t *Table) destroy() (old region) {
 	return old
 }
 
-// release gives back memory that was the table's, once no cursor copies out of
-// it any more. A cursor that begins now copies out of other memory.
+// release unmaps a region that was the table's, as soon as no cursor copies out
+// of it. A cursor that begins now copies out of the new region.
 func (t *Table) release(old region) {
 	if old.memory.bytes == nil {
 		return

@@ -11,9 +11,9 @@ import (
 
 // Write does what a write(2) of data at position pos of the table's file does:
 // recent_mt_proc_write. "+ADDRESS" adds a stamp, "-ADDRESS" removes the
-// address, "/" flushes; one a write, at position 0 only. It returns how many
-// bytes were taken and the position afterwards; after "/" the position stays.
-// Errors are EINVAL, ESPIPE and, once the table is gone, EIO; they change
+// address, "/" flushes. A write does one of these, at position 0 only. Write
+// returns how many bytes it took, and the position afterwards, which "/" does not
+// move. Errors are EINVAL, ESPIPE and, once the table is gone, EIO. They change
 // nothing.
 func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	if len(data) == 0 {
@@ -46,8 +46,8 @@ func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	return len(data), pos + size, nil
 }
 
-// apply adds a stamp to an address or removes it. An address that was not there
-// gets the TTL 0, and one that was keeps its own.
+// apply adds a stamp to an address, or removes the address. A new address gets
+// the TTL 0; any other keeps its TTL. t.mu is held, by lockToChange.
 func (t *Table) apply(a addr.Addr, family uint8, add bool) {
 	n := t.lookup(a, family, 0)
 	switch {

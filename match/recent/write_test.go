@@ -23,8 +23,8 @@ func TestWrite(t *testing.T) {
 		{"IPv4", "+1.2.3.4", 0, 8, 8, nil, "1.2.3.4"},
 		{"IPv4 with its newline", "+1.2.3.4\n", 0, 9, 9, nil, "1.2.3.4"},
 		{"what follows the newline is taken unread", "+1.2.3.4\n+5.6.7.8\n", 0, 18, 18, nil, "1.2.3.4"},
-		{"a colon behind the newline makes it IPv6", "+1.2.3.4\n:", 0, 0, 0, syscall.EINVAL, ""},
-		{"a colon behind a NUL does not", "+1.2.3.4\x00:", 0, 10, 10, nil, "1.2.3.4"},
+		{"a colon after the newline makes it IPv6", "+1.2.3.4\n:", 0, 0, 0, syscall.EINVAL, ""},
+		{"a colon after a NUL does not", "+1.2.3.4\x00:", 0, 10, 10, nil, "1.2.3.4"},
 		{"leading zeros", "+001.002.003.0004", 0, 17, 17, nil, "1.2.3.4"},
 		{"IPv6", "+::1", 0, 4, 4, nil, "0000:0000:0000:0000:0000:0000:0000:0001"},
 		{"IPv6, all of it", "+" + long + "\n", 0, 41, 41, nil, long},
@@ -32,7 +32,7 @@ func TestWrite(t *testing.T) {
 		{"the middle left out", "+1::8", 0, 5, 5, nil, "0001:0000:0000:0000:0000:0000:0000:0008"},
 		{"the end left out", "+1:2::\n", 0, 7, 7, nil, "0001:0002:0000:0000:0000:0000:0000:0000"},
 		{"capitals", "+ABCD::EF", 0, 9, 9, nil, "abcd:0000:0000:0000:0000:0000:0000:00ef"},
-		{"a space behind", "+1.2.3.4 ", 0, 0, 0, syscall.EINVAL, ""},
+		{"a space at the end", "+1.2.3.4 ", 0, 0, 0, syscall.EINVAL, ""},
 		{"carriage return", "+1.2.3.4\r\n", 0, 0, 0, syscall.EINVAL, ""},
 		{"a scope", "+fe80::1%lo", 0, 0, 0, syscall.EINVAL, ""},
 		{"a prefix length", "+1.2.3.0/24", 0, 0, 0, syscall.EINVAL, ""},
@@ -66,7 +66,7 @@ func TestWrite(t *testing.T) {
 	}
 }
 
-// TestWriteIsCut has writes that are longer than the module's buffer.
+// TestWriteIsCut makes writes that are longer than the module's buffer.
 func TestWriteIsCut(t *testing.T) {
 	mapped := "+0000:0000:0000:0000:0000:ffff:192.168.100.200" // 46 bytes
 	for _, c := range []struct {
@@ -79,7 +79,7 @@ func TestWriteIsCut(t *testing.T) {
 		{Modern, "/" + strings.Repeat("x", 60), 47, nil},
 		{Classic, "+1.2.3.4\n" + strings.Repeat("x", 60), 41, nil},
 		{Modern, "+1.2.3.4\n" + strings.Repeat("x", 60), 47, nil},
-		// Cut behind 192.168.10 there are three numbers only.
+		// Cut after 192.168.10 there are three numbers only.
 		{Classic, mapped, 0, syscall.EINVAL},
 		{Modern, mapped, 46, nil},
 		{Modern, mapped + "\n", 47, nil},
@@ -117,9 +117,9 @@ func TestWriteTakesEffect(t *testing.T) {
 	w.want("t", "src=9.9.9.9 ttl: 0 last_seen: 1001 oldest_pkt: 1 1001")
 }
 
-// FuzzWrite holds any write to what the protocol promises: an error changes
-// nothing, a success takes no more than the module's buffer, and the address
-// that the table then shows is one that can be written again.
+// FuzzWrite checks what the protocol promises for any write. An error changes
+// nothing. A success takes no more than the module's buffer. The address that the
+// table then shows can be written again.
 func FuzzWrite(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte, pos int64, modern bool) {
 		compat := Classic

@@ -127,12 +127,12 @@ func serveTables(args []string) error {
 		if err != nil {
 			return err
 		}
-		rule, err := reg.Check(recent.Info{Name: size, CheckSet: recent.Set, Mask: recent.AllOnes})
+		rules, err := reg.CheckAll([]recent.Info{{Name: size, CheckSet: recent.Set, Mask: recent.AllOnes}})
 		if err != nil {
 			return err
 		}
 		var batch recent.Batch
-		set := matcher(rule, &batch)
+		set := matcher(rules[0], &batch)
 		for i := range entries {
 			for range stampsKept {
 				a := hostAddr(i)

@@ -79,7 +79,7 @@ func tableLoop(args []string) error {
 	turn := func() {}
 	switch args[0] {
 	case "ours":
-		var rules [2]*recent.Rule
+		var rules []*recent.Rule
 		if rules, err = ourRules(hosts); err != nil {
 			return err
 		}
@@ -143,23 +143,17 @@ const stampsKept = 20
 
 // ourRules are the two ssh rules, update and set, on a table for so many
 // addresses.
-func ourRules(hosts int) (rules [2]*recent.Rule, err error) {
+func ourRules(hosts int) ([]*recent.Rule, error) {
 	p := recent.DefaultParams(recent.Classic)
 	p.ListTot, p.PktListTot = uint32(hosts), stampsKept
 	module, err := recent.NewModule(p, jiffies.NewManual(startJiffies, tableHZ))
 	if err != nil {
-		return rules, err
+		return nil, err
 	}
-	reg := module.NewRegistry(nil)
-	for i, info := range []recent.Info{
+	return module.NewRegistry(nil).CheckAll([]recent.Info{
 		{Name: "ssh", CheckSet: recent.Update, Seconds: 60, HitCount: 4, Mask: recent.AllOnes},
 		{Name: "ssh", CheckSet: recent.Set, Mask: recent.AllOnes},
-	} {
-		if rules[i], err = reg.Check(info); err != nil {
-			return rules, err
-		}
-	}
-	return rules, nil
+	})
 }
 
 // matcher matches a rule against a packet from an address, in a batch.

@@ -142,9 +142,9 @@ func (m *module) do(t *testing.T, v *vector) any {
 		if v.Side == "dest" {
 			info.Side = recent.Dest
 		}
-		rule, err := m.reg.Check(info)
+		rules, err := m.reg.CheckAll([]recent.Info{info})
 		if err == nil {
-			m.rules[v.Rule] = rule
+			m.rules[v.Rule] = rules[0]
 		}
 		return okOr(t, err)
 	case "destroy":

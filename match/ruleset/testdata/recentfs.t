@@ -43,8 +43,8 @@
 -p icmp --icmp-type 3/1:4;is not an ICMP type;FAIL
 -m recent --set --mask 255.255.0.0;--compat modern;FAIL
 -m recent --rcheck --hitcount 21;raise ip_pkt_list_tot;FAIL
--m recent --set --name a/b;no file can bear it;FAIL
--m recent --set --name ..;no file can bear it;FAIL
+-m recent --set --name a/b;no file can have it;FAIL
+-m recent --set --name ..;no file can have it;FAIL
 -m recent --set --mask 255.255.256.0;write the mask as an address;FAIL
 -m conntrack --ctstate NEW;-m conntrack: only the kernel can match this: put it on the kernel's rule that queues;FAIL
 -m limit --limit 1/s;only the kernel can match;FAIL
