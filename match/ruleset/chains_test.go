@@ -136,6 +136,7 @@ const everything = `*recent
 -A a -g b
 -A b -p tcp -m multiport --dports 22,80:90 -m recent --update --seconds 5 --reap --hitcount 3 --rttl --name A
 -A b -p tcp --syn -m comment --comment "new" -j RETURN
+-A b -m ttl --ttl-gt 63 -m length --length 1500: -j RETURN
 -A b -p icmp --icmp-type 8 -m recent --remove --name A -j RETURN
 -A b -p ipv6-icmp --icmpv6-type 128 -j RETURN
 -A QUEUE0 -j a

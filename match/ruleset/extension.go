@@ -18,6 +18,8 @@ var matches = []matchExtension{
 	{"multiport", 0, 0, func() matcher { return &multiportMatch{} }},
 	{"icmp", unix.NFPROTO_IPV4, unix.IPPROTO_ICMP, func() matcher { return &icmpMatch{} }},
 	{"icmp6", unix.NFPROTO_IPV6, unix.IPPROTO_ICMPV6, func() matcher { return &icmp6Match{} }},
+	{"ttl", unix.NFPROTO_IPV4, 0, func() matcher { return &ttlMatch{} }},
+	{"length", 0, 0, func() matcher { return &lengthMatch{} }},
 	{"mark", 0, 0, func() matcher { return &markMatch{} }},
 	{"comment", 0, 0, func() matcher { return &commentMatch{} }},
 	{"recent", 0, 0, func() matcher { return newRecentMatch() }},

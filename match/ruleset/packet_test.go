@@ -63,7 +63,12 @@ func portsOf(src, dst uint16) func(*capture.Packet) {
 }
 
 func flags(f uint8) func(*capture.Packet) { return func(p *capture.Packet) { p.TCPFlags = f } }
+func ttl(n uint8) func(*capture.Packet)   { return func(p *capture.Packet) { p.TTL = n } }
 func mark(m uint32) func(*capture.Packet) { return func(p *capture.Packet) { p.Mark = m } }
+
+func length(n uint32) func(*capture.Packet) {
+	return func(p *capture.Packet) { p.Length = n }
+}
 
 func devices(in, out string) func(*capture.Packet) {
 	return func(p *capture.Packet) { p.In, p.Out = in, out }

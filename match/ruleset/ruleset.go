@@ -6,13 +6,13 @@
 // iptables 1.8.9 (iptables-restore, iptables-save and its extensions). The walk
 // through the chains follows ipt_do_table of net/ipv4/netfilter/ip_tables.c. A
 // rule stands for both families unless something in it belongs to one: -4, -6,
-// an address, ICMP, -f, a mask.
+// an address, ICMP, -m ttl, -f, a mask.
 //
 // The text differs from what iptables takes and prints:
 //   - A rule that could never match is refused if the printed rule would match.
 //   - A string or a port that iptables or the kernel would cut is refused.
 //   - A quote that stays open is refused.
-//   - ICMP, or a mask, in a rule of the other family is refused.
+//   - ICMP, -m ttl, or a mask, in a rule of the other family is refused.
 //   - A host name is refused, also before a mask of 0, and so is a zone.
 //   - Any loop between chains is refused, not only one that packets can reach.
 //   - "!" may also follow its option, as before iptables 1.4.3.

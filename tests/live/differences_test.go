@@ -31,7 +31,7 @@ const (
 	portOption   = `--(sport|source-port|dport|destination-port)`
 	deviceOption = `(-i|-o|--in-interface|--out-interface)`
 	networkWord  = `(-s|--source|--src|-d|--destination|--dst)`
-	takesNot     = `(-p|--protocol|--tcp-flags|--mark|--icmp-type|--icmpv6-type|--ports|--sports|--source-ports|--dports|--destination-ports|` +
+	takesNot     = `(-p|--protocol|--tcp-flags|--mark|--ttl-eq|--length|--icmp-type|--icmpv6-type|--ports|--sports|--source-ports|--dports|--destination-ports|` +
 		portOption + `|` + deviceOption + `|` + networkWord + `)`
 )
 

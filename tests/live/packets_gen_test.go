@@ -131,11 +131,28 @@ func (s *scenario) rule(f lab.Family) string {
 	if s.IntN(4) == 0 {
 		fmt.Fprintf(&b, " -m udp --sport %d", s.port())
 	}
+	s.header(&b, f)
 	for range 1 + s.IntN(5)/2 {
 		b.WriteString(" -m recent")
 		s.match(&b, f)
 	}
 	return b.String()
+}
+
+// header adds a -m ttl or -m length now and then.
+func (s *scenario) header(b *strings.Builder, f lab.Family) {
+	if f.Name == "IPv4" && s.IntN(4) == 0 {
+		ttls := []int{0, 1, 2, 62, 63, 64, 65, 127, 254, 255}
+		fmt.Fprintf(b, " -m ttl %s %d", []string{"--ttl-eq", "! --ttl-eq", "--ttl-lt", "--ttl-gt"}[s.IntN(4)], ttls[s.IntN(len(ttls))])
+	}
+	if s.IntN(4) == 0 {
+		size := 28 + s.IntN(100) // of IPv4 with up to 100 bytes, see packet
+		if f.Name == "IPv6" {
+			size += 20
+		}
+		fmt.Fprintf(b, " -m length %s--length %s", []string{"", "! "}[s.IntN(2)],
+			[]string{fmt.Sprint(size), fmt.Sprint(size, ":"), fmt.Sprint(":", size), fmt.Sprint(size, ":", size+20)}[s.IntN(4)])
+	}
 }
 
 // match makes up one -m recent that the kernel takes.

@@ -100,6 +100,12 @@ func edgeRules(v6 bool) (rules []string) {
 		add("--rcheck --seconds %s --reap --hitcount %s", v, v)
 		add("! --update --seconds 10 --hitcount %s --rttl", v)
 	}
+	for _, v := range numberWords {
+		for _, o := range []string{"ttl --ttl-eq", "ttl ! --ttl", "ttl --ttl-lt", "ttl --ttl-gt", "length --length", "length ! --length"} {
+			rules = append(rules, fmt.Sprintf("-m %s %s", o, v))
+		}
+		rules = append(rules, fmt.Sprintf("-m length --length %s:", v), fmt.Sprintf("-m length --length :%s", v))
+	}
 	for _, v := range nameWords {
 		add("--set --name %s", v)
 		add("--set --name=%s", v)

@@ -43,6 +43,8 @@ func (g *ruleGen) rule() string {
 	maybe(5, func() string { return g.not() + g.pick("-i ", "--in-interface ") + g.device() })
 	maybe(5, func() string { return g.not() + g.pick("-o ", "--out-interface ") + g.device() })
 	maybe(4, func() string { return g.mark("-m mark " + g.not() + "--mark ") })
+	maybe(6, g.ttl)
+	maybe(6, g.length)
 	maybe(4, func() string { return "-m comment --comment " + g.text(20) })
 	maybe(2, g.recent)
 	maybe(3, g.recent)
@@ -146,6 +148,29 @@ func (g *ruleGen) mark(option string) string {
 		return g.pick("0", "1", "0x1", "010", "0xffffffff", "4294967295", "0xDEADbeef", fmt.Sprintf("%#x", g.Uint32()), "4294967296", "-1")
 	}
 	return option + value() + g.pick("", "", "/"+value())
+}
+
+// ttl has two options now and then, which iptables refuses, and ip6tables refuses
+// it altogether.
+func (g *ruleGen) ttl() string {
+	one := func() string {
+		return g.pick("--ttl-eq ", "! --ttl-eq ", "--ttl ", "--ttl-lt ", "--ttl-gt ", "! --ttl-lt ") +
+			g.pick("0", "1", "64", "0x40", "0100", "255", "256", "-1", fmt.Sprint(g.IntN(256)), fmt.Sprint(g.IntN(256)))
+	}
+	if g.v6 && g.IntN(4) > 0 {
+		return "-m mark --mark 0"
+	}
+	if g.IntN(8) == 0 {
+		return "-m ttl " + one() + " " + one()
+	}
+	return "-m ttl " + one()
+}
+
+func (g *ruleGen) length() string {
+	number := func() string {
+		return g.pick("", "0", "40", "0x3c", "074", "1500", "65535", "65536", fmt.Sprint(g.IntN(65536)), fmt.Sprint(g.IntN(65536)))
+	}
+	return "-m length " + g.not() + "--length " + g.pick("5"+number(), number()+":", ":"+number(), number()+":"+number(), number()+":"+number())
 }
 
 // text is an argument of any characters, up to a number of bytes.

@@ -25,3 +25,7 @@
 -s fe80::/10 -m recent --update --seconds 60 --name SSH -j DROP;-s fe80::/10 -m recent --update --seconds 60 --name SSH --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource -j DROP;OK
 -m recent --set --name DEFAULT --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rdest;=;OK
 -p tcp -m tcp --dport 22 -m recent --set --name DEFAULT --mask ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff --rsource -j ACCEPT;=;OK
+-m length --length 60:1500;=;OK
+-m length ! --length 40;=;OK
+-m length --length 65536;from 0 to 65535;FAIL
+-s ::1 -m ttl --ttl-eq 64;different families;FAIL

@@ -154,6 +154,57 @@ foo;belongs to no option;FAIL
 -m mark --mark 4294967296;numbers from 0;FAIL
 -m mark --mark -1;numbers from 0;FAIL
 -m mark;needs --mark;FAIL
+-m ttl --ttl-eq 64;=;OK
+-m ttl ! --ttl-eq 64;=;OK
+-m ttl --ttl-lt 0;=;OK
+-m ttl --ttl-gt 255;=;OK
+-m ttl --ttl 64;-m ttl --ttl-eq 64;OK
+-m ttl ! --ttl=0x40;-m ttl ! --ttl-eq 64;OK
+-m ttl --ttl-l 010;-m ttl --ttl-lt 8;OK
+-m ttl --ttl-eq " +5";-m ttl --ttl-eq 5;OK
+-m ttl --ttl-gt 3 -m ttl --ttl-lt 9;=;OK
+-p udp -m ttl --ttl-lt 3 --dport 53;-p udp -m ttl --ttl-lt 3 -m udp --dport 53;OK
+-m ttl;needs --ttl-eq, --ttl-lt or --ttl-gt;FAIL
+-m ttl --ttl-eq;needs a value;FAIL
+-m ttl --ttl-eq 256;from 0 to 255;FAIL
+-m ttl --ttl-lt -1;from 0 to 255;FAIL
+-m ttl --ttl-gt 4294967296;from 0 to 255;FAIL
+-m ttl --ttl-eq "";from 0 to 255;FAIL
+-m ttl --ttl-eq 1:2;from 0 to 255;FAIL
+-m ttl ! --ttl-lt 5;cannot be inverted;FAIL
+-m ttl ! --ttl-gt 5;cannot be inverted;FAIL
+-m ttl --ttl-lt ! 5;from 0 to 255;FAIL
+-m ttl --ttl-eq 1 --ttl-lt 2;takes one of;FAIL
+-m ttl --ttl-lt 1 ! --ttl-eq 2;takes one of;FAIL
+-m ttl --ttl-gt 1 --ttl-lt 2;takes one of;FAIL
+-m ttl --ttl-eq 1 --ttl 2;twice;FAIL
+-m ttl --ttl- 1;it may be;FAIL
+-m length --length 60;=;OK
+-m length --length 0;=;OK
+-m length --length 60:1500;=;OK
+-m length ! --length 60:1500;=;OK
+-m length --length 60:;-m length --length 60:65535;OK
+-m length --length :60;-m length --length 0:60;OK
+-m length ! --length :;-m length ! --length 0:65535;OK
+-m length --length 60:60;-m length --length 60;OK
+-m length --length 65535:;-m length --length 65535;OK
+-m length --length 6:5;=;OK
+-m length --length "";-m length --length 0;OK
+-m length --length=0x10:" +20";-m length --length 16:20;OK
+-m length --len 010;-m length --length 8;OK
+-m length --length 5 -m length ! --length 6;=;OK
+-m length;needs --length;FAIL
+-m length --length;needs a value;FAIL
+-m length --length 65536;from 0 to 65535;FAIL
+-m length --length 0:65536;from 0 to 65535;FAIL
+-m length --length -1;from 0 to 65535;FAIL
+-m length --length 5:6:7;from 0 to 65535;FAIL
+-m length --length ::;from 0 to 65535;FAIL
+-m length --length "5 ";from 0 to 65535;FAIL
+-m length --length " :5";from 0 to 65535;FAIL
+-m length --length 1,2;from 0 to 65535;FAIL
+-m length --length 5 --length 6;twice;FAIL
+-m length --length 5:6 7;belongs to no option;FAIL
 -m comment --comment foo;=;OK
 -m comment --comment "two words";=;OK
 -m comment --comment "";=;OK

@@ -21,6 +21,8 @@
 -p tcp --dport ! 22 --tcp-flags ! SYN,ACK SYN;-p tcp -m tcp ! --dport 22 ! --tcp-flags SYN,ACK SYN;OK
 -p icmp --icmp-type ! 8;-p icmp -m icmp ! --icmp-type 8;OK
 -m mark --mark ! 1;-m mark ! --mark 0x1;OK
+-m ttl --ttl-eq ! 64;-m ttl ! --ttl-eq 64;OK
+-m length --length ! 60;-m length ! --length 60;OK
 -p tcp -m multiport --dports ! 22;-p tcp -m multiport ! --dports 22;OK
 ! -p ! tcp;before and after;FAIL
 -4 -6;different families;FAIL
@@ -29,6 +31,10 @@
 -s 1.2.3.4,::1;different families;FAIL
 -6 -f;different families;FAIL
 -6 -p icmp;different families;FAIL
+-4 -m ttl --ttl-eq 64;-m ttl --ttl-eq 64;OK
+-6 -m ttl --ttl-eq 64;different families;FAIL
+-4 -m length --length 60;=;OK
+-6 -m length --length 60;=;OK
 -s 1.2.3.4 -p ipv6-icmp;different families;FAIL
 -4 -m recent --set --mask ffff::;different families;FAIL
 -s localhost;names are not looked up;FAIL
