@@ -56,7 +56,7 @@ run: root build ## the daemon in the foreground; RULES=FILE for rules of your ow
 
 install: build ## the program, its rules and its systemd unit; DESTDIR and PREFIX as usual
 	install -D -m 0755 bin/recentfs '$(DESTDIR)$(PREFIX)/bin/recentfs'
-	[ -e '$(DESTDIR)/etc/recentfs/rules' ] || install -D -m 0644 cmd/recentfs/example.rules '$(DESTDIR)/etc/recentfs/rules'
+	[ -e '$(DESTDIR)/etc/recentfs/rules' ] || install -D -m 0644 cmd/recentfs/internal/daemon/example.rules '$(DESTDIR)/etc/recentfs/rules'
 	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' cmd/recentfs/recentfs.service > '$(DESTDIR)$(PREFIX)/lib/systemd/system/recentfs.service'
 

@@ -35,7 +35,7 @@ type place struct {
 // Found is a namespace that exists now.
 type Found struct {
 	// Name is the last element of a path, a process's id, or a name in
-	// Directory. It is not empty and has no slash.
+	// Directory. It has no slash, and is empty only as Select says.
 	Name string
 	Path string
 	ID   ID
@@ -66,9 +66,13 @@ func (f Found) Open() (*Namespace, error) {
 
 // Select parses the names of namespaces on a command line: a name in Directory,
 // a path, a process's id, or All. Each must exist now; later it may come and go.
-// Two places with the same name are an error.
+// Two places with the same name are an error. No names at all select this
+// process's own namespace, which then has the empty name.
 func Select(texts []string) (*Selection, error) {
 	s := &Selection{}
+	if len(texts) == 0 {
+		s.places = []place{{path: ownPath}}
+	}
 	for _, text := range texts {
 		if text == All {
 			s.all = true

@@ -2,6 +2,8 @@ package main
 
 import (
 	"github.com/spf13/cobra"
+
+	"recentfs/cmd/recentfs/internal/daemon"
 )
 
 func checkCommand() *cobra.Command {
@@ -21,7 +23,7 @@ root and touches nothing. Without --rules it prints the built-in example.`,
 				return err
 			}
 			return running(func(cmd *cobra.Command, _ []string) error {
-				rules, err := readRules(file, "--rules", p)
+				rules, err := daemon.ReadRules(file, "--rules", p)
 				if err != nil {
 					return err
 				}

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
+	"recentfs/cmd/recentfs/internal/daemon"
 	"recentfs/fs"
 	"recentfs/fs/procnet"
 	"recentfs/namespaces"
@@ -121,7 +122,7 @@ func enter(netns string) error {
 // liveModule is the directory of the module beside a mount, if a recentfs
 // serves it.
 func liveModule(mountpoint string) (string, error) {
-	module, err := filepath.Abs(moduleDir(mountpoint))
+	module, err := filepath.Abs(daemon.ModuleDir(mountpoint))
 	if err != nil {
 		return "", err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"recentfs/capture"
 	"recentfs/capture/pcap"
+	"recentfs/cmd/recentfs/internal/daemon"
 	"recentfs/cmd/recentfs/internal/report"
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
@@ -43,7 +44,7 @@ nothing. Packets go to the chain of the lowest queue, or of --queue.`,
 				return err
 			}
 			return running(func(cmd *cobra.Command, args []string) error {
-				rules, err := readRules(file, "--rules", p)
+				rules, err := daemon.ReadRules(file, "--rules", p)
 				if err != nil {
 					return err
 				}

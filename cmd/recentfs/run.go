@@ -1,31 +1,22 @@
 package main
 
 import (
-	_ "embed"
 	"fmt"
-	"maps"
 	"os"
 	"os/signal"
-	"path/filepath"
-	"slices"
 	"strings"
 	"syscall"
 
-	"github.com/coreos/go-systemd/v22/daemon"
+	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
-	"recentfs/match/jiffies"
-	"recentfs/match/recent"
-	"recentfs/match/ruleset"
+	"recentfs/cmd/recentfs/internal/daemon"
 )
-
-//go:embed example.rules
-var exampleRules []byte
 
 func runCommand() *cobra.Command {
 	var params paramFlags
-	var c config
+	var c daemon.Config
 	var level string
 	var netnsRules []string
 	cmd := &cobra.Command{
@@ -57,135 +48,73 @@ until recentfs ends. 'recentfs exec' does the same for one command.`,
 				return fmt.Errorf("--log-level %s: it is error, warn, info or debug", level)
 			}
 			logrus.SetLevel(lvl)
-			if c.params, err = params.params(); err != nil {
+			if c.Params, err = params.params(); err != nil {
 				return err
 			}
-			if err := c.setNetnsRules(netnsRules); err != nil {
+			if c.NetnsRules, err = parseNetnsRules(netnsRules); err != nil {
 				return err
 			}
-			return running(func(*cobra.Command, []string) error { return runDaemon(&c) })(cmd, args)
+			if len(netnsRules) > 0 && len(c.Netns) == 0 {
+				return fmt.Errorf("--netns-rules %s: it goes with --netns", netnsRules[0])
+			}
+			return running(func(*cobra.Command, []string) error { return runDaemon(c) })(cmd, args)
 		},
 	}
 	params.register(cmd)
-	cmd.Flags().StringVarP(&c.rules, "rules", "r", "", "`FILE` of rules, as iptables-save writes them (default: a built-in example)")
-	cmd.Flags().StringVarP(&c.mountpoint, "mountpoint", "m", defaultMountpoint, "`DIR` to show the tables in; made if it is not there")
-	cmd.Flags().StringVar(&c.control, "control", defaultControl, "`SOCKET` for 'recentfs rules' and 'recentfs reload'")
-	cmd.Flags().StringArrayVar(&c.netns, "netns", nil, "network `NAMESPACE` to serve, by name, path or process id, or 'all'; repeatable")
+	cmd.Flags().StringVarP(&c.Rules, "rules", "r", "", "`FILE` of rules, as iptables-save writes them (default: a built-in example)")
+	cmd.Flags().StringVarP(&c.Mountpoint, "mountpoint", "m", defaultMountpoint, "`DIR` to show the tables in; made if it is not there")
+	cmd.Flags().StringVar(&c.Control, "control", defaultControl, "`SOCKET` for 'recentfs rules' and 'recentfs reload'")
+	cmd.Flags().StringArrayVar(&c.Netns, "netns", nil, "network `NAMESPACE` to serve, by name, path or process id, or 'all'; repeatable")
 	cmd.Flags().StringArrayVar(&netnsRules, "netns-rules", nil, "`NAME=FILE` of rules for one of several namespaces; repeatable")
-	cmd.Flags().BoolVar(&c.procNet, "proc-net", false, "put the tables in the place of /proc/net/xt_recent, for the whole machine (Linux 5.2)")
+	cmd.Flags().BoolVar(&c.ProcNet, "proc-net", false, "put the tables in the place of /proc/net/xt_recent, for the whole machine (Linux 5.2)")
 	cmd.Flags().StringVar(&level, "log-level", "info", "how much to log: error, warn, info or debug")
 	return cmd
 }
 
-// config is what run was asked for.
-type config struct {
-	params     recent.Params
-	rules      string // a file's name; empty for the example
-	mountpoint string
-	control    string
-	netns      []string          // as namespaces.Select reads them; none for this process's own
-	netnsRules map[string]string // files of rules, by the name of a namespace
-	procNet    bool
-}
-
-// setNetnsRules reads NAME=FILE of --netns-rules.
-func (c *config) setNetnsRules(pairs []string) error {
-	c.netnsRules = make(map[string]string)
+// parseNetnsRules parses NAME=FILE of --netns-rules into files by name.
+func parseNetnsRules(pairs []string) (map[string]string, error) {
+	files := make(map[string]string)
 	for _, pair := range pairs {
 		name, file, ok := strings.Cut(pair, "=")
 		switch {
 		case !ok || name == "" || file == "":
-			return fmt.Errorf("--netns-rules %s: NAME=FILE is needed, as in --netns-rules dmz=/etc/recentfs/dmz.rules", pair)
-		case c.netnsRules[name] != "":
-			return fmt.Errorf("--netns-rules %s: there is a file for %s already", pair, name)
-		case len(c.netns) == 0:
-			return fmt.Errorf("--netns-rules %s: it goes with --netns", pair)
+			return nil, fmt.Errorf("--netns-rules %s: NAME=FILE is needed, as in --netns-rules dmz=/etc/recentfs/dmz.rules", pair)
+		case files[name] != "":
+			return nil, fmt.Errorf("--netns-rules %s: there is a file for %s already", pair, name)
 		}
-		c.netnsRules[name] = file
-	}
-	return nil
-}
-
-// module is the directory that shows the module's parameters.
-func (c *config) module() string { return moduleDir(c.mountpoint) }
-
-func moduleDir(mountpoint string) string { return filepath.Clean(mountpoint) + ".module" }
-
-// rulesOf is the file of a namespace's rules; empty for the example.
-func (c *config) rulesOf(netns string) string {
-	if file, ok := c.netnsRules[netns]; ok {
-		return file
-	}
-	return c.rules
-}
-
-// readRules parses all files of rules, or none.
-func (c *config) readRules() (map[string]*ruleset.File, error) {
-	files := make(map[string]*ruleset.File)
-	read := func(file, flag string) (err error) {
-		if files[file] == nil {
-			files[file], err = readRules(file, flag, c.params)
-		}
-		return err
-	}
-	if err := read(c.rules, "--rules"); err != nil {
-		return nil, err
-	}
-	for _, file := range slices.Sorted(maps.Values(c.netnsRules)) {
-		if err := read(file, "--netns-rules"); err != nil {
-			return nil, err
-		}
+		files[name] = file
 	}
 	return files, nil
 }
 
-// readRules parses a file of rules, which a flag names, or the example.
-func readRules(file, flag string, p recent.Params) (*ruleset.File, error) {
-	if file == "" {
-		return ruleset.Parse("example.rules", exampleRules, p)
-	}
-	text, err := os.ReadFile(file)
-	if err != nil {
-		return nil, fmt.Errorf("rules: %w: name a file by %s", err, flag)
-	}
-	return ruleset.Parse(file, text, p)
-}
-
 // runDaemon runs from the start to the signal that ends it.
-func runDaemon(c *config) error {
-	// Who reads our output may go; that is no reason to leave a mount behind.
+func runDaemon(c daemon.Config) error {
+	// The reader of our output may go away. That must not end us, and leave a
+	// mount behind.
 	signal.Ignore(syscall.SIGPIPE)
-	log := newLogWriter(os.Stderr)
+	log := daemon.NewLogWriter(os.Stderr)
 	logrus.SetOutput(log)
-	defer log.close()
+	defer log.Close()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 
-	files, err := c.readRules()
+	s, err := daemon.New(c)
 	if err != nil {
 		return err
 	}
-	clock, err := jiffies.NewSystem()
-	if err != nil {
-		return err
-	}
-	d, err := startServer(c, clock, files)
-	if err != nil {
+	if err := s.Start(); err != nil {
 		return err
 	}
 	fmt.Println("ready")
-	notify(daemon.SdNotifyReady)
-	err = d.serve(signals)
-	notify(daemon.SdNotifyStopping)
-	if stopErr := d.stop(); err == nil {
-		err = stopErr
-	}
-	return err
+	notify(systemd.SdNotifyReady)
+	s.Wait(signals)
+	notify(systemd.SdNotifyStopping)
+	return s.Stop()
 }
 
-// notify tells systemd, where it listens.
+// notify tells systemd, if it listens.
 func notify(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
+	if _, err := systemd.SdNotify(false, state); err != nil {
 		logrus.WithError(err).Warn("systemd was not told: " + state)
 	}
 }

@@ -29,10 +29,15 @@ var mayImport = map[string][]string{
 
 	"recentfs/cmd/recentfs/internal/control": {},
 	"recentfs/cmd/recentfs/internal/report":  {"recentfs/match/jiffies"},
-	"recentfs/cmd/recentfs": {
-		"recentfs/cmd/recentfs/internal/control", "recentfs/cmd/recentfs/internal/report",
+	"recentfs/cmd/recentfs/internal/daemon": {
+		"recentfs/cmd/recentfs/internal/control",
 		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset",
-		"recentfs/capture", "recentfs/capture/nfqueue", "recentfs/capture/pcap",
+		"recentfs/capture", "recentfs/capture/nfqueue", "recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces",
+	},
+	"recentfs/cmd/recentfs": {
+		"recentfs/cmd/recentfs/internal/control", "recentfs/cmd/recentfs/internal/daemon", "recentfs/cmd/recentfs/internal/report",
+		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset",
+		"recentfs/capture", "recentfs/capture/pcap",
 		"recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces",
 	},
 	"recentfs/tests/lab": {},

@@ -1,10 +1,9 @@
-package main
+package daemon
 
 import (
 	"bytes"
 	"errors"
 	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -25,7 +24,7 @@ func TestRefusedNamespace(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ns.Close()
-	var log bytes.Buffer // guarded by server.mu: only update warns here
+	var log bytes.Buffer // guarded by Server.mu: only reconcile warns here
 	s := startTestServer(t, []string{"visitor"}, &log)
 	served := func() (instances int, warnings string) {
 		s.mu.Lock()
@@ -63,7 +62,7 @@ func TestRefusedNamespace(t *testing.T) {
 	again := func() {
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.update(true)
+		s.reconcile(true)
 	}
 	again()
 	n, warnings := served()
@@ -78,8 +77,8 @@ func TestRefusedNamespace(t *testing.T) {
 	if n, _ := served(); n != 1 {
 		t.Errorf("%d instances, now that the queue is free", n)
 	}
-	if _, err := os.Stat(filepath.Join(s.mount.Dir(), "ns", "visitor", "seen")); err != nil {
-		t.Error(err)
+	if out, err := inMount(s, "stat", "ns/visitor/seen"); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
@@ -90,19 +89,19 @@ func TestOwnerWhileReloading(t *testing.T) {
 	s := newServer(t, []string{"visitor0", "visitor1"})
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.setOwner("ip_list_uid", 7)
-	s.setOwner("ip_list_gid", 8)
-	if p := s.tables.Params(); p.UID != 7 || p.GID != 8 {
+	s.answers.setOwner("ip_list_uid", 7)
+	s.answers.setOwner("ip_list_gid", 8)
+	if p := s.answers.module.Params(); p.UID != 7 || p.GID != 8 {
 		t.Errorf("parameters %d and %d", p.UID, p.GID)
 	}
 	for _, i := range s.instances {
-		rules, err := i.reg.CheckAll([]recent.Info{{Name: "new", CheckSet: recent.Set, Mask: recent.AllOnes}})
+		rules, err := i.registry.CheckAll([]recent.Info{{Name: "new", CheckSet: recent.Set, Mask: recent.AllOnes}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if a := i.reg.Table("new").Attr(); a.UID != 7 || a.GID != 8 {
+		if a := i.registry.Table("new").Attr(); a.UID != 7 || a.GID != 8 {
 			t.Errorf("%s: a new table is %d's and %d's", i.name, a.UID, a.GID)
 		}
-		i.reg.Destroy(rules[0])
+		i.registry.Destroy(rules[0])
 	}
 }

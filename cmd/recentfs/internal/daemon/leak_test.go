@@ -1,10 +1,9 @@
-package main
+package daemon
 
 import (
 	"bytes"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"testing"
 )
@@ -86,8 +85,8 @@ func TestNamespacesLeaveNothing(t *testing.T) {
 			}
 			return nil
 		})
-		if files, err := os.ReadDir(filepath.Join(s.mount.Dir(), "ns")); err != nil || len(files) > 0 {
-			t.Errorf("the folders are %v, %v", files, err)
+		if folders, err := inMount(s, "ls", "ns"); err != nil || len(folders) > 0 {
+			t.Errorf("the folders are %s, %v", folders, err)
 		}
 		vs.end()
 	}

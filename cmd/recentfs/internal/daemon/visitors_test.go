@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"bytes"
@@ -18,7 +18,6 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
-	"recentfs/match/jiffies"
 	"recentfs/match/recent"
 	"recentfs/namespaces"
 	"recentfs/tests/lab"
@@ -51,7 +50,7 @@ func eventually(t *testing.T, check func() error) {
 
 // newServer starts a server for namespaces that are there, until the test ends.
 // Whatever it warns of is an error.
-func newServer(t *testing.T, names []string) *server {
+func newServer(t *testing.T, names []string) *Server {
 	t.Helper()
 	var log bytes.Buffer // guarded by logrus's own lock
 	s := startTestServer(t, names, &log)
@@ -64,34 +63,29 @@ func newServer(t *testing.T, names []string) *server {
 }
 
 // startTestServer is newServer for one that may warn.
-func startTestServer(t *testing.T, names []string, log io.Writer) *server {
+func startTestServer(t *testing.T, names []string, log io.Writer) *Server {
 	t.Helper()
 	logrus.SetOutput(log)
 	logrus.SetLevel(logrus.WarnLevel)
 	procs := runtime.GOMAXPROCS(0)
 	dir := t.TempDir()
-	c := &config{
-		params: recent.DefaultParams(recent.Classic), rules: filepath.Join(dir, "rules"),
-		mountpoint: filepath.Join(dir, "xt_recent"), control: filepath.Join(dir, "control"), netns: names,
+	c := Config{
+		Params: recent.DefaultParams(recent.Classic), Rules: filepath.Join(dir, "rules"),
+		Mountpoint: filepath.Join(dir, "xt_recent"), Control: filepath.Join(dir, "control"), Netns: names,
 	}
 	rules := "*recent\n:QUEUE0 ACCEPT [0:0]\n-A QUEUE0 -m recent --set --name seen\nCOMMIT\n"
-	if err := os.WriteFile(c.rules, []byte(rules), 0o644); err != nil {
+	if err := os.WriteFile(c.Rules, []byte(rules), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	files, err := c.readRules()
+	s, err := New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
-	clock, err := jiffies.NewSystem()
-	if err != nil {
-		t.Fatal(err)
-	}
-	s, err := startServer(c, clock, files)
-	if err != nil {
+	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := s.stop(); err != nil {
+		if err := s.Stop(); err != nil {
 			t.Error(err)
 		}
 		runtime.GOMAXPROCS(procs)
@@ -99,6 +93,13 @@ func startTestServer(t *testing.T, names []string, log io.Writer) *server {
 		logrus.SetLevel(logrus.InfoLevel)
 	})
 	return s
+}
+
+// inMount runs a program in the mount of the tables. The process that serves a
+// mount must not itself open anything there.
+func inMount(s *Server, program string, args ...string) ([]byte, error) {
+	cmd := exec.Command("sh", append([]string{"-c", `cd "$0" && exec "$@"`, s.tables.Dir(), program}, args...)...)
+	return cmd.CombinedOutput()
 }
 
 // visitor is a namespace with a name and packets in it.
@@ -203,7 +204,7 @@ func invite(t *testing.T, names []string) *visitors {
 }
 
 // await waits until the server has let packets through in each and seen them.
-func (vs *visitors) await(t *testing.T, s *server) {
+func (vs *visitors) await(t *testing.T, s *Server) {
 	t.Helper()
 	for _, v := range vs.all {
 		enough := v.received.Load() + 10
@@ -213,7 +214,7 @@ func (vs *visitors) await(t *testing.T, s *server) {
 			}
 			return nil
 		})
-		text, err := os.ReadFile(filepath.Join(s.mount.Dir(), "ns", v.name, "seen"))
+		text, err := inMount(s, "cat", "ns/"+v.name+"/seen")
 		if err != nil || !bytes.HasPrefix(text, []byte("src=127.0.0.1 ")) {
 			t.Errorf("%s has seen %q, %v", v.name, text, err)
 		}

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"errors"
@@ -15,8 +15,8 @@ import (
 )
 
 // Reload implements control.Daemon: it reads the files of rules again. An
-// error, in whichever namespace, changes nothing.
-func (s *server) Reload() error {
+// error, in whatever namespace, changes nothing.
+func (s *Server) Reload() error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
 	files, err := s.config.readRules()
@@ -30,60 +30,63 @@ func (s *server) Reload() error {
 	return nil
 }
 
-// swap puts rules in the place of those at work: first everything that can
-// fail, then the exchange.
-func (s *server) swap(files map[string]*ruleset.File) error {
+// swap puts new rules in the place of the old ones in all instances: first
+// everything that can fail, then the exchange.
+func (s *Server) swap(files map[string]*ruleset.File) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
 		return &control.Error{Status: http.StatusServiceUnavailable, Err: errors.New("recentfs is stopping")}
 	}
-	var changes []*change
+	var rollouts []*rollout
 	for _, i := range s.instances {
-		c, err := i.prepare(files[i.rules])
+		r, err := i.prepare(files[i.rulesFile])
 		if err != nil {
-			for _, c := range changes {
-				err = errors.Join(err, c.cancel())
+			for _, r := range rollouts {
+				err = errors.Join(err, r.cancel())
 			}
 			return err
 		}
-		changes = append(changes, c)
+		rollouts = append(rollouts, r)
 	}
-	for _, c := range changes {
-		c.commit()
+	for _, r := range rollouts {
+		r.commit()
 	}
 	s.files = files
-	if s.selection == nil {
-		s.setProcs()
-		return nil
-	}
-	clear(s.refused) // the new rules may be to their liking
-	s.update(false)
+	clear(s.refused) // the new rules may suit them
+	s.reconcile(false)
 	return nil
 }
 
-// summary says for what the rules are, in a log line.
-func (s *server) summary() string {
+// summary says how much the rules are for, in a log line.
+func (s *Server) summary() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	queues := 0
 	for _, i := range s.instances {
 		queues += len(i.queues)
 	}
-	text := fmt.Sprintf("%d %s", queues, plural(queues, "queue", "queues"))
-	if s.selection != nil {
-		text += fmt.Sprintf(" in %d network %s", len(s.instances), plural(len(s.instances), "namespace", "namespaces"))
+	text := count(queues, "queue")
+	if len(s.config.Netns) > 0 {
+		text += " in " + count(len(s.instances), "network namespace")
 	}
 	return text
 }
 
+func count(n int, noun string) string {
+	if n != 1 {
+		noun += "s"
+	}
+	return fmt.Sprintf("%d %s", n, noun)
+}
+
 // Rules implements control.Daemon.
-func (s *server) Rules(w io.Writer, name string) error {
+func (s *Server) Rules(w io.Writer, netns string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	found := false
 	for _, i := range s.sorted() {
-		if name != "" && i.name != name {
+		if netns != "" && i.name != netns {
 			continue
 		}
 		found = true
@@ -97,25 +100,21 @@ func (s *server) Rules(w io.Writer, name string) error {
 			return err
 		}
 	}
-	if !found && name != "" {
-		return &control.Error{Status: http.StatusNotFound, Err: fmt.Errorf("network namespace %s has no rules here: see 'recentfs run --netns'", name)}
+	if !found && netns != "" {
+		return &control.Error{
+			Status: http.StatusNotFound,
+			Err:    fmt.Errorf("network namespace %s has no rules here: see 'recentfs run --netns'", netns),
+		}
 	}
 	return nil
 }
 
-// sorted are the instances by name. s.mu is held.
-func (s *server) sorted() []*instance {
+// sorted returns the instances by name. mu is held.
+func (s *Server) sorted() []*instance {
 	var all []*instance
 	for _, i := range s.instances {
 		all = append(all, i)
 	}
 	slices.SortFunc(all, func(a, b *instance) int { return strings.Compare(a.name, b.name) })
 	return all
-}
-
-func plural(n int, one, many string) string {
-	if n == 1 {
-		return one
-	}
-	return many
 }

@@ -1,4 +1,4 @@
-package main
+package daemon
 
 import (
 	"bytes"
@@ -20,7 +20,7 @@ func (s *stuck) Write(p []byte) (int, error) {
 // TestLogWriterNeverWaits logs more lines than can wait while nobody reads.
 func TestLogWriterNeverWaits(t *testing.T) {
 	out := &stuck{free: make(chan struct{})}
-	w := newLogWriter(out)
+	w := NewLogWriter(out)
 	line := []byte("line\n")
 	for range 2 * logLines {
 		if n, err := w.Write(line); n != len(line) || err != nil {
@@ -29,7 +29,7 @@ func TestLogWriterNeverWaits(t *testing.T) {
 	}
 	copy(line, "gone\n") // the writer keeps lines of its own
 	close(out.free)
-	w.close()
+	w.Close()
 	<-w.done
 	text := out.text.String()
 	if n := strings.Count(text, "line\n"); n < logLines || n > logLines+1 {

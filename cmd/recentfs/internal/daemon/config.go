@@ -1,0 +1,77 @@
+package daemon
+
+import (
+	_ "embed"
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"recentfs/match/recent"
+	"recentfs/match/ruleset"
+)
+
+// Config is what a Server is asked for. New checks it.
+type Config struct {
+	Params recent.Params
+	// Rules is the file of rules, empty for the built-in example. NetnsRules
+	// has other files for single network namespaces, by their names.
+	Rules      string
+	NetnsRules map[string]string
+	// Netns are the network namespaces to serve, as namespaces.Select parses
+	// them. If there are none, it is this process's own.
+	Netns      []string
+	Mountpoint string
+	Control    string // the control socket
+	// ProcNet puts the tables in the place of /proc/net/xt_recent.
+	ProcNet bool
+}
+
+// ModuleDir is the directory that shows the module's parameters, beside the
+// directory that shows the tables.
+func ModuleDir(mountpoint string) string { return filepath.Clean(mountpoint) + ".module" }
+
+// rulesOf is the file of a namespace's rules, empty for the example.
+func (c *Config) rulesOf(netns string) string {
+	if file, ok := c.NetnsRules[netns]; ok {
+		return file
+	}
+	return c.Rules
+}
+
+// readRules parses all files of rules. An error in one of them is an error.
+func (c *Config) readRules() (map[string]*ruleset.File, error) {
+	files := make(map[string]*ruleset.File)
+	read := func(file, flag string) (err error) {
+		if files[file] == nil {
+			files[file], err = ReadRules(file, flag, c.Params)
+		}
+		return err
+	}
+	if err := read(c.Rules, "--rules"); err != nil {
+		return nil, err
+	}
+	for _, file := range slices.Sorted(maps.Values(c.NetnsRules)) {
+		if err := read(file, "--netns-rules"); err != nil {
+			return nil, err
+		}
+	}
+	return files, nil
+}
+
+//go:embed example.rules
+var exampleRules []byte
+
+// ReadRules parses a file of rules, or the built-in example if file is empty.
+// flag is the command-line flag that names the file, for errors.
+func ReadRules(file, flag string, p recent.Params) (*ruleset.File, error) {
+	if file == "" {
+		return ruleset.Parse("example.rules", exampleRules, p)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("rules: %w: name a file by %s", err, flag)
+	}
+	return ruleset.Parse(file, text, p)
+}

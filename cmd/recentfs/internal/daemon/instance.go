@@ -1,0 +1,130 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"recentfs/capture"
+	"recentfs/capture/nfqueue"
+	"recentfs/match/jiffies"
+	"recentfs/match/recent"
+	"recentfs/match/ruleset"
+	"recentfs/namespaces"
+)
+
+// instance is what recentfs has in one network namespace: tables, rules, and the
+// queues whose packets the rules decide. It is the kernel's struct recent_net,
+// between recent_net_init and recent_net_exit.
+type instance struct {
+	name      string // of its folder in the mount; empty if its tables are at the root
+	namespace *namespaces.Namespace
+	rulesFile string
+	registry  *recent.Registry
+	clock     jiffies.Clock
+	fatal     chan<- error // takes why a queue's loop ended by itself
+
+	queues       map[uint16]*queue // guarded by Server.mu
+	log          *packetLog        // of set, nil if no rule logs; guarded by Server.mu
+	lastCounters losses            // as they were when last looked at; guarded by Server.mu
+
+	// deciding is held for reading while a batch of packets is decided. So no
+	// batch is decided by old rules once a reload has held it.
+	deciding sync.RWMutex
+	set      *ruleset.Set // written with Server.mu and deciding held, read with either
+}
+
+// queue is a bound queue and the goroutine that runs its loop.
+type queue struct {
+	*nfqueue.Queue
+	done chan struct{} // closed when the loop has ended
+}
+
+// explain says which network namespace an error is about.
+func (i *instance) explain(err error) error { return explain(i.name, err) }
+
+func explain(netns string, err error) error {
+	if netns == "" {
+		return err // there is only one
+	}
+	return fmt.Errorf("network namespace %s: %w", netns, err)
+}
+
+// exit takes the instance down: queues, rules, and with the rules the tables.
+// Server.mu is held.
+func (i *instance) exit() error {
+	err := i.unbindAll()
+	i.exchange(nil)
+	return errors.Join(err, i.namespace.Close())
+}
+
+// exchange replaces the rules between two batches of packets and closes the
+// old ones. Either may be nil. Server.mu is held.
+func (i *instance) exchange(set *ruleset.Set) {
+	i.deciding.Lock()
+	old := i.set
+	i.set = set
+	i.deciding.Unlock()
+	if i.log != nil {
+		i.log.stop()
+		i.log = nil
+	}
+	if set != nil && set.Logs() != nil {
+		i.log = startPacketLog(set, i.name)
+	}
+	if old != nil {
+		old.Close()
+	}
+}
+
+// bind starts the loop of a queue. Server.mu is held.
+func (i *instance) bind(n uint16, opened *nfqueue.Queue) {
+	q := &queue{opened, make(chan struct{})}
+	i.queues[n] = q
+	go func() {
+		defer close(q.done)
+		if err := q.Run(func(batch []capture.Packet) { i.decide(n, batch) }); err != nil {
+			select {
+			case i.fatal <- i.explain(err):
+			default: // one reason to end is enough
+			}
+		}
+	}()
+}
+
+// unbind ends a queue's loop and closes the queue. Server.mu is held.
+func (i *instance) unbind(n uint16) error {
+	q := i.queues[n]
+	delete(i.queues, n)
+	if err := q.Close(); err != nil {
+		return err // the loop may still wait in the kernel, so do not wait for it
+	}
+	<-q.done
+	return nil
+}
+
+// unbindAll unbinds all queues. Server.mu is held.
+func (i *instance) unbindAll() error {
+	var errs []error
+	for n := range i.queues {
+		errs = append(errs, i.unbind(n))
+	}
+	return errors.Join(errs...)
+}
+
+// decide gives each packet of a queue its verdict. A queue whose chain is gone,
+// but which could not be unbound, drops its packets, as the kernel does if
+// nobody listens.
+func (i *instance) decide(n uint16, batch []capture.Packet) {
+	i.deciding.RLock()
+	defer i.deciding.RUnlock()
+	if i.set != nil {
+		if q := i.set.Queue(n); q != nil {
+			q.Decide(batch, i.clock.Now())
+			return
+		}
+	}
+	for k := range batch {
+		batch[k].Verdict = capture.Drop
+	}
+}

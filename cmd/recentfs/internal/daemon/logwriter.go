@@ -1,0 +1,63 @@
+package daemon
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/sirupsen/logrus"
+)
+
+// LogWriter writes log lines from a goroutine of its own, so that nobody who
+// logs waits for the reader of the log. While logLines lines wait, it drops
+// further ones and counts them.
+type LogWriter struct {
+	lines   chan []byte
+	dropped atomic.Uint64
+	done    chan struct{} // closed when all lines are written
+}
+
+const (
+	logLines = 1024
+	// closeTime is how long Close waits for the reader of the log.
+	closeTime = time.Second
+)
+
+// NewLogWriter returns a LogWriter that writes to w.
+func NewLogWriter(w io.Writer) *LogWriter {
+	l := &LogWriter{lines: make(chan []byte, logLines), done: make(chan struct{})}
+	go func() {
+		defer close(l.done)
+		for line := range l.lines {
+			if n := l.dropped.Swap(0); n > 0 {
+				fmt.Fprintf(w, "%d lines were not logged: nobody read fast enough\n", n)
+			}
+			_, _ = w.Write(line) // there is nobody to tell an error
+		}
+	}()
+	return l
+}
+
+// Write implements io.Writer. logrus calls it once a line, and then uses the
+// line's memory again.
+func (l *LogWriter) Write(line []byte) (int, error) {
+	select {
+	case l.lines <- bytes.Clone(line):
+	default:
+		l.dropped.Add(1)
+	}
+	return len(line), nil
+}
+
+// Close writes the lines that wait. Nobody may call Write after it.
+func (l *LogWriter) Close() {
+	logrus.SetOutput(os.Stderr)
+	close(l.lines)
+	select {
+	case <-l.done:
+	case <-time.After(closeTime):
+	}
+}

@@ -1,0 +1,125 @@
+// Package daemon is a running recentfs: an instance for each network namespace,
+// which decides the packets of its queues, the mounts that show the tables, and
+// the control socket.
+//
+// A Server is made of tasks. They start one after the other, in the order of
+// Server.Start, and stop in reverse.
+//
+// Lock order: Server.reloading, Server.mu, instance.deciding. Then the locks of
+// match/recent and fs, which call nothing of this package while they hold one.
+// What the mounts ask (mountAnswers) takes none of these locks.
+package daemon
+
+import (
+	"os"
+	"runtime"
+	"sync"
+	"syscall"
+
+	"github.com/sirupsen/logrus"
+
+	"recentfs/fs"
+	"recentfs/fs/procnet"
+	"recentfs/match/jiffies"
+	"recentfs/match/recent"
+	"recentfs/match/ruleset"
+	"recentfs/namespaces"
+)
+
+// Server is a running recentfs.
+type Server struct {
+	config  Config
+	clock   jiffies.Clock
+	answers mountAnswers
+	procs   int // GOMAXPROCS without queues
+
+	tasks   *tasks
+	started chan struct{} // closed when all tasks are ready
+	fatal   chan error    // why a queue's loop ended by itself
+
+	// A task sets these before it is ready. The tasks after it read them.
+	selection *namespaces.Selection
+	tables    *fs.Mountpoint
+	root      *fs.Folder     // the tables of the only namespace; nil if each has a folder
+	folders   *fs.Namespaces // nil if there is only one namespace
+	module    *fs.Mountpoint
+	cover     *procnet.Cover // nil without Config.ProcNet
+
+	// reloading serialises reloads, from the reading of the files to the end.
+	// So the rules of the last one to begin are those that stay.
+	reloading sync.Mutex
+
+	// mu guards the instances and what they are made of.
+	mu        sync.Mutex
+	files     map[string]*ruleset.File    // guarded by mu: the rules at work, by file name
+	instances map[namespaces.ID]*instance // guarded by mu
+	refused   map[namespaces.ID]string    // guarded by mu: why a namespace has no instance
+	stopped   bool                        // guarded by mu: no instance gets new rules
+}
+
+// New returns a Server that is not started. It reads the rules.
+func New(c Config) (*Server, error) {
+	files, err := c.readRules()
+	if err != nil {
+		return nil, err
+	}
+	clock, err := jiffies.NewSystem()
+	if err != nil {
+		return nil, err
+	}
+	module, err := recent.NewModule(c.Params, clock)
+	if err != nil {
+		return nil, err
+	}
+	return &Server{
+		config: c, clock: clock, answers: mountAnswers{module: module}, procs: runtime.GOMAXPROCS(0),
+		tasks: newTasks(), started: make(chan struct{}), fatal: make(chan error, 1),
+		files: files, instances: make(map[namespaces.ID]*instance), refused: make(map[namespaces.ID]string),
+	}, nil
+}
+
+// Start starts all tasks. An error leaves nothing behind.
+func (s *Server) Start() error {
+	order := []task{
+		s.selectNamespaces,
+		s.serveControl, // early, since the socket tells whether another recentfs is running
+		s.showTables,
+		s.serveNamespaces,
+	}
+	if len(s.config.Netns) > 0 {
+		order = append(order, s.watchNamespaces) // this process's own neither comes nor goes
+	}
+	order = append(order, s.showModule, s.coverProcNet, s.keepHouse)
+	for _, t := range order {
+		if !s.tasks.start(t) {
+			return s.tasks.stop()
+		}
+	}
+	close(s.started)
+	return nil
+}
+
+// Wait returns when a signal says so, or when a task fails. SIGHUP is a reload.
+func (s *Server) Wait(signals <-chan os.Signal) {
+	if !namespaces.CanInspectProcesses() {
+		logrus.Warn("recentfs cannot see the network namespaces of processes: 'self' and /proc/net/xt_recent lead others nowhere; give it CAP_SYS_PTRACE")
+	}
+	for {
+		select {
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				logrus.Infof("%v: stopping", sig)
+				return
+			}
+			if err := s.Reload(); err != nil {
+				logrus.Errorf("reload: %v; the rules stay as they were", err)
+			}
+		case <-s.tasks.failed:
+			return
+		}
+	}
+}
+
+// Stop stops all tasks. Its error is what made Wait return, or else what could
+// not be taken down.
+func (s *Server) Stop() error { return s.tasks.stop() }
