@@ -119,7 +119,7 @@ func TestBytesAreTheTable(t *testing.T) {
 		t.Errorf("the bytes begin with %q", m.bytes[:12])
 	}
 	if got := string(h.name[:]); got != name+"\x00" || h.id != 2 || was.ID() != 2 {
-		t.Errorf("table %d %q, want 2 %q", h.id, got, name)
+		t.Errorf("table %d %.210q, want 2 %q", h.id, got, name)
 	}
 	if h.limit != 8 || h.ring != 64 || h.mask != addr.Load(&mask) || h.sequence != was.header.sequence || h.sequence == 0 {
 		t.Errorf("limit %d, ring %d, mask %x, sequence %d", h.limit, h.ring, h.mask.Bytes(), h.sequence)
@@ -187,6 +187,7 @@ func TestIdentityStays(t *testing.T) {
 			flush()
 			w.module.memory = get
 		}},
+		{"filled a last time", fill},
 		{"gone", func() {
 			for table.refs > 0 {
 				w.Destroy(set)
@@ -196,7 +197,7 @@ func TestIdentityStays(t *testing.T) {
 		step.do()
 		h := table.header
 		if h.mask != (addr.Load(&[16]byte{255, 255})) || h.id != 1 || string(h.name[:2]) != "t\x00" || table.Attr() != want || table.Name() != "t" || table.ID() != 1 {
-			t.Errorf("%s: the header is %+v", step.name, h.identity)
+			t.Errorf("%s: the header has mask %x, id %d, name %.10q, attributes %+v", step.name, h.mask.Bytes(), h.id, h.name, h.attr)
 		}
 		if h.sequence <= sequence {
 			t.Errorf("%s: the sequence goes from %d to %d", step.name, sequence, h.sequence)

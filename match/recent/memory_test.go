@@ -3,6 +3,7 @@ package recent
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"testing"
 )
 
@@ -84,5 +85,72 @@ func TestMemoryIsGivenBack(t *testing.T) {
 				t.Errorf("%d GB stay mapped", left/gigabyte)
 			}
 		})
+	}
+}
+
+// TestUnmapWaits has a cursor copy out of a region while the table moves to
+// another one: the first region stays mapped until the copy ends.
+func TestUnmapWaits(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		move func(w *world, set *Rule)
+	}{
+		{"flushed", func(w *world, _ *Rule) {
+			if err := w.write("t", "/"); err != nil {
+				t.Error(err)
+			}
+		}},
+		{"widened", func(w *world, _ *Rule) {
+			if _, err := check(w.Registry, Info{Name: "t", CheckSet: Check, HitCount: 60, Mask: AllOnes}); err != nil {
+				t.Error(err)
+			}
+		}},
+		{"destroyed", func(w *world, set *Rule) { w.Destroy(set) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t, nil, Modern)
+			set := w.rule(Info{CheckSet: Set})
+			w.arrives(set, "192.0.2.1", 64)
+			table := set.table
+			table.copying.RLock() // as the cursor does
+			moved := make(chan struct{})
+			go func() {
+				defer close(moved)
+				c.move(w, set)
+			}()
+			// Once somebody waits for the cursor, no other cursor gets the lock.
+			for table.copying.TryRLock() {
+				table.copying.RUnlock()
+				select {
+				case <-moved:
+					t.Fatal("the region was unmapped under the cursor")
+				default:
+					runtime.Gosched()
+				}
+			}
+			table.copying.RUnlock()
+			<-moved
+		})
+	}
+}
+
+// TestZero wipes memory of less than a page, of one, and of some.
+func TestZero(t *testing.T) {
+	page := os.Getpagesize()
+	for _, size := range []int{400, page, 3*page + 1} {
+		m, err := anonymousMemory(uint64(size))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range m.bytes {
+			m.bytes[i] = 1
+		}
+		m.zero(320)
+		for i, b := range m.bytes {
+			if want := i < 320; (b == 1) != want || b > 1 {
+				t.Fatalf("of %d bytes byte %d is %d", size, i, b)
+			}
+		}
+		m.release()
 	}
 }
