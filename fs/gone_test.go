@@ -159,7 +159,7 @@ func TestLateAnswer(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { h.m.Unmount() })
-			warm(t, h.dir)
+			lab.WarmMount(t, h.dir)
 			foo := h.path("foo")
 			if op == "setattr" {
 				unix.Chmod(foo, 0o600)

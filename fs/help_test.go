@@ -105,22 +105,6 @@ func newModule(t testing.TB, p recent.Params, clock jiffies.Clock) *recent.Modul
 	return module
 }
 
-// warm asks whether the file system has a POLL, which it has not, and the kernel
-// never asks again. Go asks that of each file that it opens, on a thread that it
-// believes to be busy: where every processor does, nobody would answer. It is for
-// tests, which have a mount of their own process.
-func warm(t testing.TB, dir string) {
-	t.Helper()
-	fd, err := unix.Open(filepath.Join(dir, ".go-fuse-epoll-hack"), unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unix.Close(fd)
-	if _, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, 0); err != nil {
-		t.Fatal(err)
-	}
-}
-
 // mount mounts the tables of a new registry until the test ends.
 func mount(t testing.TB, p recent.Params) *shown {
 	t.Helper()
@@ -136,7 +120,7 @@ func mount(t testing.TB, p recent.Params) *shown {
 			t.Error(err)
 		}
 	})
-	warm(t, h.dir)
+	lab.WarmMount(t, h.dir)
 	return h
 }
 

@@ -148,7 +148,7 @@ func TestAsTheKernel(t *testing.T) {
 	}
 	h.m, h.reg = m, newModule(t, recent.DefaultParams(recent.Modern), clock).NewRegistry(folder.Update)
 	t.Cleanup(func() { h.m.Unmount() })
-	warm(t, h.dir)
+	lab.WarmMount(t, h.dir)
 	h.rule(t, "foo")
 	h.rule(t, "bar")
 	for _, c := range slices.Concat(contentTrials, nameTrials) {

@@ -61,7 +61,7 @@ func mountModule(t *testing.T, p recent.Params) *module {
 			t.Error(err)
 		}
 	})
-	warm(t, m.dir)
+	lab.WarmMount(t, m.dir)
 	return m
 }
 

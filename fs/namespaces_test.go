@@ -35,7 +35,7 @@ func mountNamespaces(t *testing.T, self func(pid uint32) string) *tree {
 			t.Error(err)
 		}
 	})
-	warm(t, m.dir)
+	lab.WarmMount(t, m.dir)
 	return &tree{m, ns}
 }
 

@@ -70,7 +70,7 @@ func TestRequests(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { h.m.Unmount() })
-	warm(t, h.dir)
+	lab.WarmMount(t, h.dir)
 	h.rule(t, "foo")
 	var st unix.Statfs_t
 	unix.Statfs(h.dir, &st)

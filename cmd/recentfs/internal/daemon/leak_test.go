@@ -6,47 +6,46 @@ import (
 	"os"
 	"runtime"
 	"testing"
+
+	"recentfs/tests/lab"
 )
 
 const (
-	// settled is after how many rounds all is as it stays.
+	// settled is the number of rounds after which nothing grows any more.
 	settled = 2
 	rounds  = 12
-	// moreThreads is how many there may be more after a round: Go's runtime
-	// makes one whenever all are in system calls, and ends those that were in a
-	// namespace, so that now there are some more and now some less. One that
+	// moreThreads is how many more threads there may be after a round: Go's
+	// runtime makes a thread when all are in system calls, and ends those that
+	// were in a namespace, so that their number goes up and down. A thread that
 	// is left in each round shows.
 	moreThreads = rounds - settled - 2
 )
 
-// usage is what a process has of the kernel and of Go's runtime.
+// usage is what a process holds of the kernel and of Go's runtime.
 type usage struct{ goroutines, descriptors, mounts, threads int }
 
 func used(t *testing.T) usage {
 	t.Helper()
-	count := func(dir string) int {
-		files, err := os.ReadDir(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return len(files)
+	threads, err := os.ReadDir("/proc/self/task")
+	if err != nil {
+		t.Fatal(err)
 	}
 	mounts, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return usage{runtime.NumGoroutine(), count("/proc/self/fd"), bytes.Count(mounts, []byte("\n")), count("/proc/self/task")}
+	return usage{runtime.NumGoroutine(), lab.Descriptors(t), bytes.Count(mounts, []byte("\n")), len(threads)}
 }
 
-// exceeds says what is more than it was.
+// exceeds reports what is more than before.
 func (u usage) exceeds(before usage) error {
 	if u.goroutines > before.goroutines || u.descriptors > before.descriptors || u.mounts > before.mounts || u.threads > before.threads+moreThreads {
-		return fmt.Errorf("in use: %+v, before it was %+v", u, before)
+		return fmt.Errorf("in use: %+v, before: %+v", u, before)
 	}
 	return nil
 }
 
-// visitorNames are of ten namespaces.
+// visitorNames are the names of ten namespaces.
 func visitorNames() (names []string) {
 	for i := range 10 {
 		names = append(names, fmt.Sprint("visitor", i))
@@ -54,7 +53,7 @@ func visitorNames() (names []string) {
 	return names
 }
 
-// repeat does the same several times, and looks for what is left of it.
+// repeat repeats a round and looks for what the rounds leave behind.
 func repeat(t *testing.T, round func()) {
 	t.Helper()
 	var before usage
@@ -64,7 +63,7 @@ func repeat(t *testing.T, round func()) {
 			before = used(t)
 			continue
 		}
-		eventually(t, func() error { return used(t).exceeds(before) })
+		lab.Eventually(t, "nothing is left", func() error { return used(t).exceeds(before) })
 	}
 	t.Logf("after %d rounds %+v, after %d %+v", settled, before, rounds, used(t))
 }
@@ -77,7 +76,7 @@ func TestNamespacesLeaveNothing(t *testing.T) {
 	part := func(vs *visitors) {
 		vs.await(t, s)
 		vs.leave(t)
-		eventually(t, func() error {
+		lab.Eventually(t, "the namespaces are let go", func() error {
 			s.mu.Lock()
 			defer s.mu.Unlock()
 			if n := len(s.instances); n > 0 {

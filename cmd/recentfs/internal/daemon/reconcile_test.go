@@ -3,23 +3,23 @@ package daemon
 import (
 	"bytes"
 	"errors"
-	"os"
+	"path/filepath"
 	"strings"
 	"testing"
-
-	"golang.org/x/sys/unix"
 
 	"recentfs/capture/nfqueue"
 	"recentfs/match/recent"
 	"recentfs/namespaces"
+	"recentfs/tests/lab"
 )
 
-// TestRefusedNamespace has a namespace come whose queue somebody else holds,
-// until he lets go of it.
+// TestRefusedNamespace: a namespace comes whose queue another program holds, and
+// then releases.
 func TestRefusedNamespace(t *testing.T) {
 	vs := invite(t, []string{"visitor"})
 	vs.end()
-	ns, err := namespaces.Open(vs.all[0].path())
+	path := filepath.Join(lab.NetnsDir, "visitor")
+	ns, err := namespaces.Open(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -35,7 +35,7 @@ func TestRefusedNamespace(t *testing.T) {
 		t.Fatalf("%d instances", n)
 	}
 	vs.leave(t)
-	eventually(t, func() error {
+	lab.Eventually(t, "the namespace is let go", func() error {
 		if n, _ := served(); n != 0 {
 			return errors.New("the instance of a namespace without a name is still there")
 		}
@@ -46,16 +46,12 @@ func TestRefusedNamespace(t *testing.T) {
 	if err := ns.Do(func() (err error) { other, err = nfqueue.Open(0); return err }); err != nil {
 		t.Fatal(err)
 	}
-	name := vs.all[0].path()
-	if err := os.WriteFile(name, nil, 0o444); err != nil {
+	if err := ns.Do(func() error { return lab.Bind("/proc/thread-self/ns/net", path) }); err != nil {
 		t.Fatal(err)
 	}
-	if err := ns.Do(func() error { return unix.Mount("/proc/thread-self/ns/net", name, "", unix.MS_BIND, "") }); err != nil {
-		t.Fatal(err)
-	}
-	eventually(t, func() error {
+	lab.Eventually(t, "the server warns", func() error {
 		if _, warnings := served(); warnings == "" {
-			return errors.New("nobody says that the queue is taken")
+			return errors.New("no warning that the queue is taken")
 		}
 		return nil
 	})
@@ -82,8 +78,8 @@ func TestRefusedNamespace(t *testing.T) {
 	}
 }
 
-// TestOwnerWhileReloading writes ip_list_uid while somebody has the lock of
-// reloads: nobody waits, and it holds for tables of all namespaces.
+// TestOwnerWhileReloading writes ip_list_uid during a reload: the write does not
+// wait, and counts for new tables of all namespaces.
 func TestOwnerWhileReloading(t *testing.T) {
 	invite(t, []string{"visitor0", "visitor1"}).end()
 	s := newServer(t, []string{"visitor0", "visitor1"})

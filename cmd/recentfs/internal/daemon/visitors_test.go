@@ -2,7 +2,6 @@ package daemon
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -16,37 +15,15 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-	"golang.org/x/sys/unix"
 
 	"recentfs/match/recent"
-	"recentfs/namespaces"
 	"recentfs/tests/lab"
 )
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
-const (
-	// patience is how long a test waits for what ought to happen at once.
-	patience = 20 * time.Second
-	// lost is after how long a packet is taken to have been dropped.
-	lost = 20 * time.Millisecond
-)
-
-// eventually waits until check returns nil, and fails with its last error.
-func eventually(t *testing.T, check func() error) {
-	t.Helper()
-	tick := time.NewTicker(5 * time.Millisecond)
-	defer tick.Stop()
-	for deadline := time.Now().Add(patience); ; <-tick.C {
-		err := check()
-		if err == nil {
-			return
-		}
-		if time.Now().After(deadline) {
-			t.Fatal(err)
-		}
-	}
-}
+// lost is the time after which a packet counts as dropped.
+const lost = 20 * time.Millisecond
 
 // newServer starts a server for namespaces that are there, until the test ends.
 // Whatever it warns of is an error.
@@ -102,49 +79,32 @@ func inMount(s *Server, program string, args ...string) ([]byte, error) {
 	return cmd.CombinedOutput()
 }
 
-// visitor is a namespace with a name and packets in it.
+// visitor is a namespace with a name, in which packets flow.
 type visitor struct {
 	name     string
+	ns       *lab.Netns
 	received atomic.Int64 // packets that were let through
 }
 
-func (v *visitor) path() string { return filepath.Join(namespaces.Directory, v.name) }
-
-// come makes the namespace, in which every UDP packet goes to queue 0.
-func (v *visitor) come() error {
-	own, err := namespaces.Open("/proc/self/ns/net")
-	if err != nil {
-		return err
+// newVisitor makes the namespace, in which every UDP packet goes to queue 0.
+func newVisitor(t *testing.T, name string) *visitor {
+	t.Helper()
+	v := &visitor{name: name, ns: lab.MakeNetns(t)}
+	t.Cleanup(func() { _ = v.leave() }) // if the test did not get so far
+	v.ns.Sh(t, "ip link set lo up; iptables-legacy -w -A INPUT -p udp -j NFQUEUE --queue-num 0")
+	if err := v.ns.Name(name); err != nil {
+		t.Fatal(err)
 	}
-	defer own.Close()
-	return own.Do(func() error { // on a thread that ends
-		if err := unix.Unshare(unix.CLONE_NEWNET); err != nil {
-			return err
-		}
-		out, err := exec.Command("sh", "-ec", "ip link set lo up; iptables-legacy -w -A INPUT -p udp -j NFQUEUE --queue-num 0").CombinedOutput()
-		if err != nil {
-			return fmt.Errorf("%w: %s", err, out)
-		}
-		if err := os.MkdirAll(namespaces.Directory, 0o755); err != nil {
-			return err
-		}
-		if err := os.WriteFile(v.path(), nil, 0o444); err != nil {
-			return err
-		}
-		return unix.Mount("/proc/thread-self/ns/net", v.path(), "", unix.MS_BIND, "")
-	})
+	return v
 }
 
-// send sends packets to itself, each when the one before has come or is lost,
-// until quit. The namespace stays for as long.
+// send sends packets to the namespace itself until quit. Each waits until the one
+// before has come or is lost. The namespace ends after the last.
 func (v *visitor) send(quit <-chan struct{}) error {
-	ns, err := namespaces.Open(v.path())
-	if err != nil {
-		return err
-	}
-	defer ns.Close()
+	defer v.ns.End()
 	var c net.PacketConn
-	if err := ns.Do(func() (err error) { c, err = net.ListenPacket("udp4", "127.0.0.1:0"); return err }); err != nil {
+	err := v.ns.Do(func() (err error) { c, err = net.ListenPacket("udp4", "127.0.0.1:0"); return err })
+	if err != nil {
 		return err
 	}
 	defer c.Close()
@@ -164,30 +124,20 @@ func (v *visitor) send(quit <-chan struct{}) error {
 }
 
 // leave takes the name away.
-func (v *visitor) leave() error {
-	return errors.Join(unix.Unmount(v.path(), unix.MNT_DETACH), os.Remove(v.path()))
-}
+func (v *visitor) leave() error { return lab.Detach(v.name) }
 
-// visitors come together, and packets flow in each until the end.
+// visitors are namespaces in which packets flow until end.
 type visitors struct {
 	all []*visitor
 	end func()
 }
 
-// invite makes namespaces with those names, until the test ends.
+// invite makes namespaces with these names, for the test at the longest.
 func invite(t *testing.T, names []string) *visitors {
 	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can make a network namespace: run make test as root")
-	}
 	var vs visitors
 	for _, name := range names {
-		v := &visitor{name: name}
-		t.Cleanup(func() { _ = v.leave() }) // where the test did not get so far
-		if err := v.come(); err != nil {
-			t.Fatal(err)
-		}
-		vs.all = append(vs.all, v)
+		vs.all = append(vs.all, newVisitor(t, name))
 	}
 	var senders sync.WaitGroup
 	quit := make(chan struct{})
@@ -203,12 +153,13 @@ func invite(t *testing.T, names []string) *visitors {
 	return &vs
 }
 
-// await waits until the server has let packets through in each and seen them.
+// await waits until the server has let packets pass in each, and finds them in the
+// tables.
 func (vs *visitors) await(t *testing.T, s *Server) {
 	t.Helper()
 	for _, v := range vs.all {
 		enough := v.received.Load() + 10
-		eventually(t, func() error {
+		lab.Eventually(t, "packets pass", func() error {
 			if n := v.received.Load(); n < enough {
 				return fmt.Errorf("%s: %d packets were let through, want %d", v.name, n, enough)
 			}
