@@ -102,7 +102,7 @@ func checkEmpty(dir string) (left []string, err error) {
 	}
 	for _, file := range files {
 		if !isLeftByWriter(filepath.Join(dir, file.Name()), file.Type()) {
-			return nil, fmt.Errorf("mount point %s is not empty (%q is in it): choose an empty directory", dir, file.Name())
+			return nil, fmt.Errorf("mount point %s is not empty (%q is in it): choose an empty directory, or empty this one", dir, file.Name())
 		}
 		left = append(left, file.Name())
 	}
