@@ -46,6 +46,10 @@ var parameters = []struct {
 	{"ip_list_gid", 0o644, func(p recent.Params) uint32 { return p.GID }},
 }
 
+// ModuleDir is the directory, beside the mount of the tables, where a recentfs
+// mounts its module.
+func ModuleDir(tables string) string { return filepath.Clean(tables) + ".module" }
+
 // ModuleFiles are the paths of what MountModule shows in dir: the link to the
 // caller's tables, and the files of the parameters.
 func ModuleFiles(dir string) (tables string, files []string) {

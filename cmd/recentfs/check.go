@@ -22,7 +22,7 @@ root and touches nothing. Without --rules it prints the built-in example.`,
 			if err != nil {
 				return err
 			}
-			return running(func(cmd *cobra.Command, _ []string) error {
+			return asRunError(func(cmd *cobra.Command, _ []string) error {
 				rules, err := daemon.ReadRules(file, "--rules", p)
 				if err != nil {
 					return err

@@ -7,15 +7,12 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"runtime"
-	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
-)
 
-// version is set by make build.
-var version string
+	"recentfs/cmd/recentfs/internal/enter"
+)
 
 func main() { os.Exit(run(os.Args[1:])) }
 
@@ -34,40 +31,32 @@ func run(args []string) int {
 		return 0
 	}
 	text := fmt.Sprintf("%s: %s", cmd.CommandPath(), strings.ReplaceAll(err.Error(), "\n", "; "))
-	var failed failure
-	if errors.As(err, &failed) {
-		fmt.Fprintln(os.Stderr, text)
-		var cannot unusable
-		if errors.As(err, &cannot) {
-			return cannot.status
-		}
-		return exitFailure
+	if !errors.As(err, new(runError)) {
+		fmt.Fprintf(os.Stderr, "%s (see '%s --help')\n", text, cmd.CommandPath())
+		return exitUsage
 	}
-	fmt.Fprintf(os.Stderr, "%s (see '%s --help')\n", text, cmd.CommandPath())
-	return exitUsage
+	fmt.Fprintln(os.Stderr, text)
+	if cannotRun := new(enter.StatusError); errors.As(err, &cannotRun) {
+		return cannotRun.Status
+	}
+	return exitFailure
 }
 
-// failure is what went wrong while a command ran. Every other error is one of
-// the command line itself.
-type failure struct{ error }
+// runError is the error of a command that has begun to work. Every other error
+// is one of the command line.
+type runError struct{ error }
 
-func (f failure) Unwrap() error { return f.error }
+func (e runError) Unwrap() error { return e.error }
 
-// running makes a cobra RunE of a command's function, whose errors are
-// failures.
-func running(do func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
+// asRunError makes a cobra RunE of a function whose errors are runErrors.
+func asRunError(do func(cmd *cobra.Command, args []string) error) func(*cobra.Command, []string) error {
 	return func(cmd *cobra.Command, args []string) error {
 		if err := do(cmd, args); err != nil {
-			return failure{err}
+			return runError{err}
 		}
 		return nil
 	}
 }
-
-const (
-	defaultMountpoint = "/run/recentfs/xt_recent"
-	defaultControl    = "/run/recentfs/control.sock"
-)
 
 func rootCommand() *cobra.Command {
 	root := &cobra.Command{
@@ -90,28 +79,4 @@ addresses, and a mount shows every table as a file that reads and writes as
 	root.AddCommand(runCommand(), checkCommand(), rulesCommand(), reloadCommand(), replayCommand(),
 		execCommand(), showCommand(), addCommand(), delCommand(), flushCommand(), versionCommand())
 	return root
-}
-
-func versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use:     "version",
-		Short:   "Print the program's version",
-		Example: "  recentfs version",
-		Args:    cobra.NoArgs,
-		RunE: running(func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "recentfs %s (%s %s/%s)\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
-			return err
-		}),
-	}
-}
-
-// programVersion is what make build stamped, else what go install knows.
-func programVersion() string {
-	if version != "" {
-		return version
-	}
-	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
-		return info.Main.Version
-	}
-	return "unknown"
 }

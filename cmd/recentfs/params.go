@@ -35,7 +35,7 @@ func (f *paramFlags) params() (recent.Params, error) {
 	p := recent.DefaultParams(compat)
 	if f.modprobeConf != "" {
 		if err := readModprobeConf(&p, f.modprobeConf); err != nil {
-			return p, failure{err}
+			return p, runError{err}
 		}
 	}
 	for _, option := range f.options {
@@ -51,7 +51,7 @@ func (f *paramFlags) params() (recent.Params, error) {
 	}
 	if err := p.Check(); err != nil {
 		if f.modprobeConf != "" {
-			return p, failure{err}
+			return p, runError{err}
 		}
 		return p, err
 	}

@@ -57,7 +57,7 @@ until recentfs ends. 'recentfs exec' does the same for one command.`,
 			if len(netnsRules) > 0 && len(c.Netns) == 0 {
 				return fmt.Errorf("--netns-rules %s: it goes with --netns", netnsRules[0])
 			}
-			return running(func(*cobra.Command, []string) error { return runDaemon(c) })(cmd, args)
+			return asRunError(func(*cobra.Command, []string) error { return runDaemon(c) })(cmd, args)
 		},
 	}
 	params.register(cmd)

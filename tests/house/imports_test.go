@@ -34,11 +34,17 @@ var mayImport = map[string][]string{
 		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset",
 		"recentfs/capture", "recentfs/capture/nfqueue", "recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces",
 	},
-	"recentfs/cmd/recentfs": {
-		"recentfs/cmd/recentfs/internal/control", "recentfs/cmd/recentfs/internal/daemon", "recentfs/cmd/recentfs/internal/report",
+	"recentfs/cmd/recentfs/internal/enter": {"recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces"},
+	"recentfs/cmd/recentfs/internal/replay": {
+		"recentfs/cmd/recentfs/internal/report",
 		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset",
 		"recentfs/capture", "recentfs/capture/pcap",
-		"recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces",
+	},
+	"recentfs/cmd/recentfs/internal/tables": {"recentfs/cmd/recentfs/internal/report", "recentfs/match/jiffies", "recentfs/fs"},
+	"recentfs/cmd/recentfs": {
+		"recentfs/cmd/recentfs/internal/control", "recentfs/cmd/recentfs/internal/daemon", "recentfs/cmd/recentfs/internal/enter",
+		"recentfs/cmd/recentfs/internal/replay", "recentfs/cmd/recentfs/internal/tables",
+		"recentfs/match/recent", // the parameters, which are flags
 	},
 	"recentfs/tests/lab": {},
 }
@@ -58,8 +64,13 @@ var mayNotNeed = []struct {
 		"github.com/florianl/go-nfqueue", "github.com/mdlayher/", "github.com/google/gopacket",
 		"github.com/sirupsen/logrus", "github.com/prometheus/",
 	}},
+	{"recentfs/cmd/recentfs/internal/control", notForClients},
+	{"recentfs/cmd/recentfs/internal/report", notForClients},
 	{"recentfs/namespaces", []string{"github.com/hanwen/go-fuse", "github.com/google/gopacket", "github.com/sirupsen/logrus", "github.com/prometheus/"}},
 }
+
+// notForClients is what only the daemon needs.
+var notForClients = []string{"github.com/hanwen/go-fuse", "github.com/florianl/go-nfqueue", "github.com/mdlayher/", "github.com/google/gopacket"}
 
 // goPackage is what `go list` says of a package.
 type goPackage struct {
@@ -99,6 +110,8 @@ func TestImportsBroken(t *testing.T) {
 	}{
 		{"upwards", goPackage{"recentfs/match/recent", []string{"recentfs/fs"}, nil}, "imports recentfs/fs"},
 		{"sideways", goPackage{"recentfs/fs", []string{"recentfs/capture"}, nil}, "imports recentfs/capture"},
+		{"back up", goPackage{"recentfs/cmd/recentfs/internal/control", []string{"recentfs/cmd/recentfs/internal/daemon"}, nil},
+			"imports recentfs/cmd/recentfs/internal/daemon"},
 		{"no place", goPackage{"recentfs/util", nil, nil}, "has no place in the house"},
 		{"through others", goPackage{"recentfs/match/ruleset", nil, []string{"github.com/google/gopacket/layers"}},
 			"needs github.com/google/gopacket/layers"},

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"recentfs/match/recent"
@@ -27,10 +26,6 @@ type Config struct {
 	// ProcNet puts the tables in the place of /proc/net/xt_recent.
 	ProcNet bool
 }
-
-// ModuleDir is the directory that shows the module's parameters, beside the
-// directory that shows the tables.
-func ModuleDir(mountpoint string) string { return filepath.Clean(mountpoint) + ".module" }
 
 // rulesOf is the file of a namespace's rules, empty for the example.
 func (c *Config) rulesOf(netns string) string {

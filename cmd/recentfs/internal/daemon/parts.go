@@ -53,7 +53,7 @@ func (s *Server) showTables(ctx context.Context, ready func()) (err error) {
 
 // showModule mounts the module's parameters.
 func (s *Server) showModule(ctx context.Context, ready func()) (err error) {
-	s.module, err = fs.MountModule(ModuleDir(s.config.Mountpoint), fs.Module{
+	s.module, err = fs.MountModule(fs.ModuleDir(s.config.Mountpoint), fs.Module{
 		Params: s.answers.module.Params, SetOwner: s.answers.setOwner, Self: s.answers.dirOf,
 	})
 	if err != nil {

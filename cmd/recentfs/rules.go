@@ -6,10 +6,6 @@ import (
 	"recentfs/cmd/recentfs/internal/control"
 )
 
-func controlFlag(cmd *cobra.Command, path *string) {
-	cmd.Flags().StringVar(path, "control", defaultControl, "`SOCKET` of the running recentfs")
-}
-
 func rulesCommand() *cobra.Command {
 	var path, netns string
 	cmd := &cobra.Command{
@@ -21,28 +17,11 @@ decided. Where recentfs serves several network namespaces it prints the rules of
 each, or of the one that is named.`,
 		Example: "  recentfs rules\n  recentfs rules --netns dmz",
 		Args:    cobra.NoArgs,
-		RunE: running(func(cmd *cobra.Command, _ []string) error {
+		RunE: asRunError(func(cmd *cobra.Command, _ []string) error {
 			return control.NewClient(path).Rules(cmd.OutOrStdout(), netns)
 		}),
 	}
 	controlFlag(cmd, &path)
 	cmd.Flags().StringVar(&netns, "netns", "", "network namespace `NAME` whose rules to print")
-	return cmd
-}
-
-func reloadCommand() *cobra.Command {
-	var path string
-	cmd := &cobra.Command{
-		Use:   "reload",
-		Short: "Make a running recentfs read its rules again",
-		Long: `reload swaps the rules between two packets. Tables that still have a rule keep
-their addresses. Where the file has an error, the old rules stay.`,
-		Example: "  recentfs reload",
-		Args:    cobra.NoArgs,
-		RunE: running(func(*cobra.Command, []string) error {
-			return control.NewClient(path).Reload()
-		}),
-	}
-	controlFlag(cmd, &path)
 	return cmd
 }

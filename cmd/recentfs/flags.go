@@ -1,0 +1,33 @@
+package main
+
+import (
+	"github.com/spf13/cobra"
+
+	"recentfs/cmd/recentfs/internal/tables"
+)
+
+const (
+	defaultMountpoint = "/run/recentfs/xt_recent"
+	defaultControl    = "/run/recentfs/control.sock"
+)
+
+// Flags that several commands have. Those for the module's parameters are in
+// params.go.
+
+func controlFlag(cmd *cobra.Command, path *string) {
+	cmd.Flags().StringVar(path, "control", defaultControl, "`SOCKET` of the running recentfs")
+}
+
+func mountpointFlag(cmd *cobra.Command, dir *string) {
+	cmd.Flags().StringVarP(dir, "mountpoint", "m", defaultMountpoint, "`DIR` that shows the tables")
+}
+
+// tablesFlags say where tables are.
+type tablesFlags struct{ mountpoint, netns string }
+
+func (f *tablesFlags) register(cmd *cobra.Command) {
+	mountpointFlag(cmd, &f.mountpoint)
+	cmd.Flags().StringVar(&f.netns, "netns", "", "`NAME` of the network namespace, where recentfs serves several (default: that of the caller)")
+}
+
+func (f *tablesFlags) dir() tables.Dir { return tables.Find(f.mountpoint, f.netns) }
