@@ -112,13 +112,13 @@ func TestBytesAreTheTable(t *testing.T) {
 	}
 	defer m.release()
 	copy(m.bytes, was.memory.bytes)
-	is := &Table{module: w.module, region: regionIn(m)}
+	is := tableIn(w.module, regionIn(m))
 
 	h := is.header
 	if string(h.magic[:]) != "recentfs" || binary.NativeEndian.Uint32(m.bytes[8:]) != 1 {
 		t.Errorf("the bytes begin with %q", m.bytes[:12])
 	}
-	if got := string(h.name[:]); got != name+"\x00" || h.id != 2 || was.ID() != 2 {
+	if got := string(h.name[:]); got != name+"\x00" || h.id != 2 || is.ID() != 2 || was.ID() != 2 || is.Name() != name {
 		t.Errorf("table %d %.210q, want 2 %q", h.id, got, name)
 	}
 	if h.limit != 8 || h.ring != 64 || h.mask != addr.Load(&mask) || h.sequence != was.header.sequence || h.sequence == 0 {

@@ -141,7 +141,7 @@ func (r *Rule) Match(b *Batch, now jiffies.Jiffies, family uint8, src, dst *[16]
 		t.lockToChange()
 		b.held = t
 	}
-	return r.match(t, now, family, addr.Load(src).And(t.header.mask), ttl)
+	return r.match(t, now, family, addr.Load(src).And(t.mask), ttl)
 }
 
 // match is the part of recent_mt under recent_lock. t.mu is held.
