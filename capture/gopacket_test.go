@@ -1,7 +1,6 @@
 package capture
 
 import (
-	"net/netip"
 	"testing"
 
 	"github.com/google/gopacket"
@@ -38,14 +37,14 @@ func agree(t *testing.T, data []byte) {
 	}
 	switch ip := all[0].(type) {
 	case *layers.IPv4:
-		same(t, "source", h.Addr(&h.Src), ip.SrcIP)
-		same(t, "destination", h.Addr(&h.Dst), ip.DstIP)
+		same(t, "source", h.Src, ip.SrcIP)
+		same(t, "destination", h.Dst, ip.DstIP)
 		if h.TTL != ip.TTL || h.Protocol != uint8(ip.Protocol) || h.FragmentOffset != ip.FragOffset {
 			t.Errorf("%+v, gopacket has %+v", h, ip)
 		}
 	case *layers.IPv6:
-		same(t, "source", h.Addr(&h.Src), ip.SrcIP)
-		same(t, "destination", h.Addr(&h.Dst), ip.DstIP)
+		same(t, "source", h.Src, ip.SrcIP)
+		same(t, "destination", h.Dst, ip.DstIP)
 		if h.TTL != ip.HopLimit {
 			t.Errorf("%+v, gopacket has %+v", h, ip)
 		}
@@ -77,10 +76,12 @@ func agree(t *testing.T, data []byte) {
 	}
 }
 
-func same(t *testing.T, what string, ours netip.Addr, theirs []byte) {
+func same(t *testing.T, what string, ours [16]byte, theirs []byte) {
 	t.Helper()
-	if a, ok := netip.AddrFromSlice(theirs); !ok || a != ours {
-		t.Errorf("%s %v, gopacket has %v", what, ours, a)
+	var want [16]byte
+	copy(want[:], theirs)
+	if ours != want {
+		t.Errorf("%s %x, gopacket has %x", what, ours, want)
 	}
 }
 

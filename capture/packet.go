@@ -4,10 +4,7 @@
 package capture
 
 import (
-	"net/netip"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 // Hook is the place in the kernel where the packet waits (enum nf_inet_hooks).
@@ -108,12 +105,4 @@ type Source interface {
 	Run(decide func(batch []Packet)) error
 	// Close ends Run and releases the source. It may be called at any time.
 	Close() error
-}
-
-// Addr returns Src or Dst as an address to print.
-func (h *Header) Addr(a *[16]byte) netip.Addr {
-	if h.Family == unix.NFPROTO_IPV4 {
-		return netip.AddrFrom4([4]byte(a[:4]))
-	}
-	return netip.AddrFrom16(*a)
 }

@@ -43,8 +43,8 @@ func CanInspectProcesses() bool {
 	return err == nil && sets[0].Effective&(1<<unix.CAP_SYS_PTRACE) != 0
 }
 
-// Own returns the namespace of this process.
-func Own() (ID, error) { return identify(ownPath) }
+// own returns the namespace of this process.
+func own() (ID, error) { return identify(ownPath) }
 
 const (
 	ownPath    = "/proc/self/ns/net"        // of the process's main thread
@@ -103,9 +103,6 @@ func (n *Namespace) reopenInside() error {
 	n.file = inside
 	return nil
 }
-
-// ID returns the namespace's identity, however the namespace was opened.
-func (n *Namespace) ID() ID { return n.id }
 
 // Close closes the namespace's file.
 func (n *Namespace) Close() error { return n.file.Close() }

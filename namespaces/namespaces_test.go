@@ -19,8 +19,8 @@ import (
 // TestID opens one namespace by several paths.
 func TestID(t *testing.T) {
 	ns, other := newNamespace(t), newNamespace(t)
-	if ns.ID() == other.ID() {
-		t.Fatalf("two namespaces are both %v", ns.ID())
+	if ns.id == other.id {
+		t.Fatalf("two namespaces are both %v", ns.id)
 	}
 	first, second := named("red"), filepath.Join(t.TempDir(), "crimson")
 	bind(t, ns, first)
@@ -33,20 +33,20 @@ func TestID(t *testing.T) {
 		{"through a root directory", "/proc/self/root" + first},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			if id := open(t, c.path).ID(); id != ns.ID() {
-				t.Errorf("%s is %v, want %v", c.path, id, ns.ID())
+			if id := open(t, c.path).id; id != ns.id {
+				t.Errorf("%s is %v, want %v", c.path, id, ns.id)
 			}
 		})
 	}
-	if id, err := Of(p.cmd.Process.Pid); err != nil || id != ns.ID() {
-		t.Errorf("Of a process inside: %v, %v; want %v", id, err, ns.ID())
+	if id, err := Of(p.cmd.Process.Pid); err != nil || id != ns.id {
+		t.Errorf("Of a process inside: %v, %v; want %v", id, err, ns.id)
 	}
 	text, err := os.Readlink(processPath(p.pid()))
-	if err != nil || text != ns.ID().String() {
-		t.Errorf("readlink: %q, %v; String: %q", text, err, ns.ID())
+	if err != nil || text != ns.id.String() {
+		t.Errorf("readlink: %q, %v; String: %q", text, err, ns.id)
 	}
-	own, err := Own()
-	if err != nil || own == ns.ID() || own != open(t, ownPath).ID() {
+	own, err := own()
+	if err != nil || own == ns.id || own != open(t, ownPath).id {
 		t.Errorf("Own: %v, %v", own, err)
 	}
 	if id, err := Of(os.Getpid()); err != nil || id != own {
@@ -83,7 +83,7 @@ func TestOpenOthers(t *testing.T) {
 			ns, err := Open(c.path)
 			if err == nil {
 				ns.Close()
-				t.Fatalf("opened as %v", ns.ID())
+				t.Fatalf("opened as %v", ns.id)
 			}
 			if !strings.Contains(err.Error(), c.path) || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, want %q", err, c.want)
@@ -98,8 +98,8 @@ func TestOpenOthers(t *testing.T) {
 func TestDo(t *testing.T) {
 	ns := newNamespace(t)
 	inside := func() error {
-		if id, err := identify(threadPath); err != nil || id != ns.ID() {
-			t.Errorf("inside, the namespace is %v, %v; want %v", id, err, ns.ID())
+		if id, err := identify(threadPath); err != nil || id != ns.id {
+			t.Errorf("inside, the namespace is %v, %v; want %v", id, err, ns.id)
 		}
 		return nil
 	}
@@ -137,7 +137,7 @@ func TestDo(t *testing.T) {
 // whose namespace others see as the process's.
 func TestDoLeavesNoTrace(t *testing.T) {
 	ns := newNamespace(t)
-	own, err := Own()
+	own, err := own()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -192,7 +192,7 @@ func TestDoTogether(t *testing.T) {
 				for range 25 {
 					err := ns.Do(func() error {
 						id, err := identify(threadPath)
-						if err == nil && id != ns.ID() {
+						if err == nil && id != ns.id {
 							err = errors.New("another namespace")
 						}
 						return err

@@ -49,7 +49,7 @@ var ErrGone = errors.New("the network namespace is gone")
 // Open opens the namespace that was found.
 func (f Found) Open() (*Namespace, error) {
 	n, err := Open(f.Path)
-	if err == nil && n.ID() == f.ID {
+	if err == nil && n.id == f.ID {
 		if err := n.reopenInside(); err != nil {
 			return nil, err
 		}
@@ -170,7 +170,7 @@ func (s *Selection) Close() {
 // have the same name, the first one keeps it; with All, host is always this
 // process's own. An error means that Present could not find out.
 func (s *Selection) Present() ([]Found, error) {
-	own, err := Own()
+	own, err := own()
 	if err != nil {
 		return nil, err
 	}

@@ -239,7 +239,7 @@ func TestFoundOpen(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			bind(t, red, path)
 			list, _ := selected(t, "red").Present()
-			if len(list) != 1 || list[0].Name != "red" || list[0].Path != path || list[0].ID != red.ID() {
+			if len(list) != 1 || list[0].Name != "red" || list[0].Path != path || list[0].ID != red.id {
 				t.Fatalf("%+v are present", list)
 			}
 			c.meanwhile(t)
@@ -249,8 +249,8 @@ func TestFoundOpen(t *testing.T) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
 			if ns != nil {
-				if ns.ID() != red.ID() {
-					t.Errorf("opened %v, want %v", ns.ID(), red.ID())
+				if ns.id != red.id {
+					t.Errorf("opened %v, want %v", ns.id, red.id)
 				}
 				// As umount(8), which refuses a mount that is in use.
 				if err := unix.Unmount(path, 0); err != nil {

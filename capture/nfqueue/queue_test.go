@@ -150,8 +150,11 @@ func checkPacket(t *testing.T, p capture.Packet, f lab.Family) {
 	if p.Family != family || p.TTL != 64 || p.Protocol != unix.IPPROTO_UDP || !p.Transport || p.Length != length {
 		t.Errorf("header %+v, length %d", p.Header, p.Length)
 	}
-	if src, dst := p.Addr(&p.Src).String(), p.Addr(&p.Dst).String(); src != f.Client.String() || dst != f.Server.String() {
-		t.Errorf("from %s to %s, want from %s to %s", src, dst, f.Client, f.Server)
+	var src, dst [16]byte
+	copy(src[:], f.Client.AsSlice())
+	copy(dst[:], f.Server.AsSlice())
+	if p.Src != src || p.Dst != dst {
+		t.Errorf("from %x to %x, want from %s to %s", p.Src, p.Dst, f.Client, f.Server)
 	}
 }
 

@@ -93,9 +93,6 @@ COMMIT
 	if got := b.saved(t, true); got != want {
 		t.Errorf("counters:\n%s\nwant\n%s", got, want)
 	}
-	if n := b.Undecodable(); n != 1 {
-		t.Errorf("%d packets not decoded, want 1", n)
-	}
 }
 
 // TestUnrepeated: packets that would come back for ever are counted.

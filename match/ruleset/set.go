@@ -129,15 +129,6 @@ func (s *Set) count(chain, rule int) (packets, bytes uint64) {
 	return packets, bytes
 }
 
-// Undecodable is the number of packets that got their chain's policy because
-// their headers could not be decoded.
-func (s *Set) Undecodable() (n uint64) {
-	for _, q := range s.queues {
-		n += q.undecodable.Load()
-	}
-	return n
-}
-
 // Unrepeated is the number of packets that got their chain's policy in place
 // of REPEAT because no rule had changed their mark.
 func (s *Set) Unrepeated() (n uint64) {

@@ -20,7 +20,7 @@ type Queue struct {
 	hold     hold  // a field, because a local variable of Decide would be allocated
 	counters []counter
 
-	undecodable, unrepeated atomic.Uint64
+	unrepeated atomic.Uint64
 }
 
 // counter is struct xt_counters. Only the queue's goroutine adds to it.
@@ -72,7 +72,6 @@ func (q *Queue) Decide(batch []capture.Packet, now jiffies.Jiffies) {
 // again with the mark that it came with: it would come back for ever.
 func (q *Queue) walk(p *capture.Packet, h *hold, came uint32) capture.Verdict {
 	if p.Family == 0 {
-		q.undecodable.Add(1)
 		return q.policyOf(p)
 	}
 	rules, depth := q.set.rules, 0
