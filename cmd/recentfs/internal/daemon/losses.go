@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/sirupsen/logrus"
@@ -17,27 +18,34 @@ type losses struct {
 	unlogged    uint64
 }
 
-// logLosses says which counters have grown since it said so last. Server.mu is
-// held.
+// logLosses says what was lost since it said so last. Server.mu is held.
 func (i *instance) logLosses() {
-	now, before := i.losses(), i.lastCounters
+	now := i.losses()
+	for _, text := range now.since(i.lastCounters) {
+		logrus.Warn(i.explain(errors.New(text)))
+	}
+	i.lastCounters = now
+}
+
+// since says which counters have grown.
+func (l losses) since(before losses) (texts []string) {
 	for _, c := range []struct {
 		now, before uint64
 		what        string
 	}{
-		{now.overrun, before.overrun, "packets were dropped before any rule saw them: the queue was full; let fewer packets into it"},
-		{now.malformed, before.malformed, "messages of the kernel were not understood"},
-		{now.undecodable, before.undecodable, "packets had no header that could be decoded and got the chain's policy"},
-		{now.unsent, before.unsent, "verdicts could not be sent"},
-		{now.unrepeated, before.unrepeated, "packets met REPEAT with the mark that they came with, which would loop, and got the chain's policy: exclude the mark on the kernel's rule that queues"},
-		{now.unlogged, before.unlogged, "packets of LOG rules were not logged: too many in too short a time"},
+		{l.overrun, before.overrun, "packets were dropped before any rule saw them: the queue was full; let fewer packets into it"},
+		{l.malformed, before.malformed, "messages of the kernel were not understood"},
+		{l.undecodable, before.undecodable, "packets had no header that could be decoded and got the chain's policy"},
+		{l.unsent, before.unsent, "verdicts could not be sent"},
+		{l.unrepeated, before.unrepeated, "packets met REPEAT with the mark that they came with, which would loop, and got the chain's policy: exclude the mark on the kernel's rule that queues"},
+		{l.unlogged, before.unlogged, "packets of LOG rules were not logged: too many in too short a time"},
 	} {
 		// The counters of queues and rules that are gone are gone with them.
 		if c.now > c.before {
-			logrus.Warn(i.explain(fmt.Errorf("%d %s", c.now-c.before, c.what)))
+			texts = append(texts, fmt.Sprintf("%d %s", c.now-c.before, c.what))
 		}
 	}
-	i.lastCounters = now
+	return texts
 }
 
 // losses adds up the counters of all queues. Server.mu is held.

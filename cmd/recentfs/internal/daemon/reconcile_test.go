@@ -25,7 +25,7 @@ func TestRefusedNamespace(t *testing.T) {
 	}
 	defer ns.Close()
 	var log bytes.Buffer // guarded by Server.mu: only reconcile warns here
-	s := startTestServer(t, []string{"visitor"}, &log)
+	s := newConfig(t, []string{"visitor"}, seenRules).start(t, &log)
 	served := func() (instances int, warnings string) {
 		s.mu.Lock()
 		defer s.mu.Unlock()

@@ -3,81 +3,17 @@ package daemon
 import (
 	"bytes"
 	"fmt"
-	"io"
 	"net"
-	"os"
-	"os/exec"
-	"path/filepath"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/sirupsen/logrus"
-
-	"recentfs/match/recent"
 	"recentfs/tests/lab"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
-
 // lost is the time after which a packet counts as dropped.
 const lost = 20 * time.Millisecond
-
-// newServer starts a server for namespaces that are there, until the test ends.
-// Whatever it warns of is an error.
-func newServer(t *testing.T, names []string) *Server {
-	t.Helper()
-	var log bytes.Buffer // guarded by logrus's own lock
-	s := startTestServer(t, names, &log)
-	t.Cleanup(func() {
-		if log.Len() > 0 {
-			t.Errorf("the server says: %s", &log)
-		}
-	})
-	return s
-}
-
-// startTestServer is newServer for one that may warn.
-func startTestServer(t *testing.T, names []string, log io.Writer) *Server {
-	t.Helper()
-	logrus.SetOutput(log)
-	logrus.SetLevel(logrus.WarnLevel)
-	procs := runtime.GOMAXPROCS(0)
-	dir := t.TempDir()
-	c := Config{
-		Params: recent.DefaultParams(recent.Classic), Rules: filepath.Join(dir, "rules"),
-		Mountpoint: filepath.Join(dir, "xt_recent"), Control: filepath.Join(dir, "control"), Netns: names,
-	}
-	rules := "*recent\n:QUEUE0 ACCEPT [0:0]\n-A QUEUE0 -m recent --set --name seen\nCOMMIT\n"
-	if err := os.WriteFile(c.Rules, []byte(rules), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	s, err := New(c)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			t.Error(err)
-		}
-		runtime.GOMAXPROCS(procs)
-		logrus.SetOutput(os.Stderr)
-		logrus.SetLevel(logrus.InfoLevel)
-	})
-	return s
-}
-
-// inMount runs a program in the mount of the tables. The process that serves a
-// mount must not itself open anything there.
-func inMount(s *Server, program string, args ...string) ([]byte, error) {
-	cmd := exec.Command("sh", append([]string{"-c", `cd "$0" && exec "$@"`, s.tables.Dir(), program}, args...)...)
-	return cmd.CombinedOutput()
-}
 
 // visitor is a namespace with a name, in which packets flow.
 type visitor struct {
