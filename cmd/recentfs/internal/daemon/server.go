@@ -7,7 +7,8 @@
 //
 // Lock order: Server.reloading, Server.mu, instance.deciding. Then the locks of
 // match/recent and fs, which call nothing of this package while they hold one.
-// What the mounts ask (mountAnswers) takes none of these locks.
+// What the mounts ask (mountAnswers) takes none of these locks. Server.mu is held
+// while lines are logged, which waits for nobody: see LogWriter.
 package daemon
 
 import (
