@@ -7,13 +7,13 @@
 // An answer's status says whose fault an error is: 4xx is the asker's, 5xx is
 // the daemon's. The body of an error is one line that says what is wrong.
 //
-// Nothing that a client does can use the daemon up. A connection carries one
-// request, which has no body, and at most maxHeader bytes to arrive in
-// clientTime; the answer has as long to leave. There are at most
-// maxConnections connections. A new one takes the place of the oldest one that
-// waits for its client, so that clients that say nothing cannot keep the others
-// out. The daemon works at maxRequests requests at once and turns away more, so
-// that there always is such a connection. Work itself has no limit of time: a
+// No client can exhaust the daemon. A connection carries one request, which has
+// no body and a header of about maxHeader bytes. The request must arrive within
+// clientTime, and the client must read the answer within clientTime. There are at
+// most maxConnections connections. A new one replaces the connection that has
+// waited longest for its client, so that silent clients cannot keep others out.
+// The daemon works at maxRequests requests at once and refuses more, so that
+// there always is a connection to replace. The work itself has no time limit: a
 // reload may take as long as it takes.
 package control
 
@@ -27,7 +27,7 @@ const (
 	maxRequests    = 16
 	maxHeader      = 4 << 10
 	clientTime     = 10 * time.Second
-	// closeTime is how long Close waits for answers that are on their way.
+	// closeTime is how long Close waits for requests at work.
 	closeTime = time.Second
 )
 
@@ -42,8 +42,7 @@ type Daemon interface {
 }
 
 // Error is an error with the HTTP status that says whose fault it is. A Daemon
-// returns it, and so does a Client. An error of a Daemon that is none has
-// status 500.
+// returns it, and so does a Client. Any other error of a Daemon gets status 500.
 type Error struct {
 	Status int
 	Err    error

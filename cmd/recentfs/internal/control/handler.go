@@ -29,7 +29,7 @@ func (h *handler) answer(work func(w io.Writer, r *http.Request) error) http.Han
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var text bytes.Buffer
 		err := h.do(&text, r, work)
-		// From here on it is the client who may be slow.
+		// From here on the client may be slow, not the work.
 		if err := http.NewResponseController(w).SetWriteDeadline(time.Now().Add(clientTime)); err != nil {
 			return // the connection is closed
 		}

@@ -10,17 +10,16 @@ import (
 	"github.com/sirupsen/logrus"
 )
 
-// limiter is a listener that has at most a number of connections open. To
-// accept one more, it closes the connection that has waited longest for its
-// client. A limit on accepting alone would let clients that say nothing keep
-// the others out.
+// limiter is a listener with at most max open connections. To accept one more, it
+// closes the connection that has waited longest for its client. If it stopped to
+// accept instead, silent clients would keep the others out.
 type limiter struct {
 	net.Listener
 	max int
 
 	mu sync.Mutex
-	// open are the connections, guarded by mu. Those that wait for their
-	// clients stand in the order in which they began to.
+	// open has the connections, guarded by mu. Those that wait for their clients
+	// are in the order in which they began to wait.
 	open []*conn
 }
 
@@ -34,8 +33,8 @@ type conn struct {
 // acceptRest is how long Accept waits after an error.
 const acceptRest = 100 * time.Millisecond
 
-// Accept implements net.Listener. The only error is that the listener is
-// closed: where descriptors or memory have run out, the next try may find some.
+// Accept implements net.Listener. It fails only if the listener is closed. If
+// descriptors or memory have run out, it tries again.
 func (l *limiter) Accept() (net.Conn, error) {
 	accepted, err := l.Listener.Accept()
 	for err != nil && !errors.Is(err, net.ErrClosed) {
@@ -71,7 +70,7 @@ func (l *limiter) closeWaiting() {
 	l.open = slices.DeleteFunc(l.open, (*conn).waits)
 }
 
-// waits tells whether c waits for its client. limiter.mu is held.
+// waits reports whether c waits for its client. limiter.mu is held.
 func (c *conn) waits() bool { return !c.busy }
 
 // Close closes the connection.
@@ -87,8 +86,8 @@ func (c *conn) remove() {
 	c.limiter.open = slices.DeleteFunc(c.limiter.open, func(other *conn) bool { return other == c })
 }
 
-// setBusy says whether the connection waits for us from now on. When it begins
-// to wait for its client again it is the last in line.
+// setBusy sets whether the connection waits for us from now on. A connection that
+// waits for its client again goes to the end of the line.
 func (c *conn) setBusy(busy bool) {
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()

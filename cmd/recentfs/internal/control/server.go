@@ -30,8 +30,8 @@ func Listen(path string) (*Server, error) {
 
 func newServer(socket net.Listener) *Server {
 	s := &Server{socket: socket, limiter: &limiter{Listener: socket, max: maxConnections}}
-	s.http.ReadTimeout = clientTime  // from the first moment of a connection to the end of its request
-	s.http.WriteTimeout = clientTime // a handler that worked begins anew
+	s.http.ReadTimeout = clientTime  // from accept to the end of the request
+	s.http.WriteTimeout = clientTime // a handler sets it again after its work
 	s.http.MaxHeaderBytes = maxHeader
 	s.http.ConnContext = keepConn
 	s.http.ErrorLog = log.New(warnings{}, "control socket: ", 0)
@@ -49,8 +49,8 @@ func (s *Server) Serve(d Daemon) error {
 	return err
 }
 
-// Close removes the socket and ends Serve. Answers that are on their way get
-// closeTime to leave.
+// Close removes the socket and ends Serve. Requests at work have closeTime to be
+// answered.
 func (s *Server) Close() error {
 	err := s.socket.Close()
 	s.limiter.closeWaiting()
@@ -72,7 +72,7 @@ func keepConn(ctx context.Context, c net.Conn) context.Context {
 // connOf is the connection that a request came by.
 func connOf(r *http.Request) *conn { return r.Context().Value(connKey{}).(*conn) }
 
-// warnings logs what net/http has to say.
+// warnings logs what net/http reports.
 type warnings struct{}
 
 func (warnings) Write(line []byte) (int, error) {

@@ -10,7 +10,7 @@ import (
 // houseEvery is how often keepHouse does its work.
 const houseEvery = 10 * time.Second
 
-// keepHouse does from time to time what nothing else brings about.
+// keepHouse does the periodic work until the end.
 func (s *Server) keepHouse(ctx context.Context, ready func()) error {
 	ready()
 	tick := time.NewTicker(houseEvery)
@@ -25,8 +25,8 @@ func (s *Server) keepHouse(ctx context.Context, ready func()) error {
 	}
 }
 
-// check says which packets were lost, tries namespaces again that have no
-// instance, and gives /proc/net, if that is covered, what the kernel has added.
+// check adds to a covered /proc/net what the kernel has added, tries refused
+// namespaces again, and logs which packets were lost.
 func (s *Server) check() {
 	if s.cover != nil {
 		if err := s.cover.Refresh(); err != nil {

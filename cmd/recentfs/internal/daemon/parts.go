@@ -62,7 +62,7 @@ func (s *Server) showModule(ctx context.Context, ready func()) (err error) {
 	return keepMounted(ctx, ready, s.module)
 }
 
-// keepMounted is what a task does with its mount.
+// keepMounted waits with a mount until ctx is done, and unmounts it.
 func keepMounted(ctx context.Context, ready func(), m *fs.Mountpoint) error {
 	if names := m.Hidden(); len(names) > 0 {
 		logrus.Warnf("%s: the directory under the mount holds plain files, %q: writers made them while no recentfs was mounted there; remove them when recentfs is stopped", m.Dir(), names)

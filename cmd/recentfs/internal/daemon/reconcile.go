@@ -14,8 +14,9 @@ import (
 	"recentfs/namespaces"
 )
 
-// selectNamespaces opens the selection of Config.Netns. At the end it takes down
-// the instances, whose tables stay until the mounts are gone.
+// selectNamespaces opens the selection of Config.Netns. At the end it takes the
+// instances down. It is the first task, so their tables stay until the mounts are
+// gone.
 func (s *Server) selectNamespaces(ctx context.Context, ready func()) (err error) {
 	if s.selection, err = namespaces.Select(s.config.Netns); err != nil {
 		return err
@@ -99,7 +100,7 @@ func (s *Server) watchNamespaces(ctx context.Context, ready func()) error {
 
 // reconcile makes the instances those of the namespaces that are there: ops_init
 // and ops_exit_list of net/core/net_namespace.c. A namespace that could have no
-// instance is tried again only with retryRefused. mu is held.
+// instance is tried again only if retryRefused is true. mu is held.
 func (s *Server) reconcile(retryRefused bool) {
 	if s.stopped {
 		return

@@ -44,8 +44,8 @@ func awaitTable(t *testing.T, s *Server, netns, want string) {
 	})
 }
 
-// TestReloadNamespaces reloads rules while namespaces come and go: whoever is
-// there gets the new rules, and so does who comes later.
+// TestReloadNamespaces reloads rules while namespaces come and go. The namespaces
+// that exist get the new rules, and so do those that come later.
 func TestReloadNamespaces(t *testing.T) {
 	red, blue := lab.NewNamed(t, "red"), lab.NewNamed(t, "blue")
 	c := newConfig(t, []string{"red", "blue"}, rules("0", "old"))
@@ -87,8 +87,8 @@ func TestReloadNamespaces(t *testing.T) {
 }
 
 // TestReloadRefused has another program hold a queue of one of two namespaces.
-// Rules that need the queue change nothing in either. A namespace that was refused
-// for it is tried again with rules that do not.
+// Rules that need the queue change nothing in either namespace. A namespace that
+// was refused because of the queue is tried again with rules that do not need it.
 func TestReloadRefused(t *testing.T) {
 	red := lab.NewNamed(t, "red")
 	blue := lab.NewNamed(t, "blue")
@@ -106,7 +106,7 @@ func TestReloadRefused(t *testing.T) {
 	s := c.start(t, io.Discard)
 
 	write(t, c.Rules, rules("4-5", "second"))
-	for range 10 { // which namespace comes first is chance
+	for range 10 { // the order of the namespaces is random
 		err := s.Reload()
 		if status(err) != http.StatusInternalServerError || !strings.Contains(err.Error(), "network namespace blue: ") || !strings.Contains(err.Error(), "queue 5") {
 			t.Fatalf("a reload with a queue that is taken: %v", err)

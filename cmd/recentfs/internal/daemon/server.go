@@ -46,8 +46,8 @@ type Server struct {
 	module    *fs.Mountpoint
 	cover     *procnet.Cover // nil without Config.ProcNet
 
-	// reloading serialises reloads, from the reading of the files to the end.
-	// So the rules of the last one to begin are those that stay.
+	// reloading serialises reloads, from the reading of the files to the end. So
+	// the reload that began last decides which rules stay.
 	reloading sync.Mutex
 
 	// mu guards the instances and what they are made of.
