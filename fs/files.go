@@ -108,9 +108,13 @@ func (fs *filesystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (u
 	if h == nil {
 		return 0, fuse.EBADF
 	}
-	n, err := h.write(data, int64(in.Offset), in.Flags&unix.O_APPEND != 0)
+	appends := in.Flags&unix.O_APPEND != 0
+	n, err := h.write(data, int64(in.Offset), appends)
 	if err != nil {
 		return 0, fuse.ToStatus(err)
+	}
+	if appends {
+		fs.conn.Appended(in.Offset + uint64(n))
 	}
 	return uint32(n), fuse.OK
 }

@@ -11,7 +11,6 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"recentfs/fs/device"
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
 	"recentfs/tests/lab"
@@ -26,7 +25,7 @@ const mountEnv = "RECENTFS_TEST_MOUNT"
 const goFuseLoopEnv = "RECENTFS_TEST_GO_FUSE_LOOP"
 
 func TestMain(m *testing.M) {
-	device.GoFuseLoop = os.Getenv(goFuseLoopEnv) != ""
+	goFuseLoop = os.Getenv(goFuseLoopEnv) != ""
 	dir := os.Getenv(mountEnv)
 	if dir == "" {
 		lab.Main(m)

@@ -31,6 +31,10 @@ const (
 	copiesWait = 300 * time.Millisecond
 )
 
+// goFuseLoop serves mounts by go-fuse's own loop instead of the one of fs/device.
+// The tests run over both.
+var goFuseLoop = false
+
 // Mountpoint is a mounted file system.
 type Mountpoint struct {
 	fs      *filesystem // nil where it shows no tables
@@ -112,7 +116,7 @@ func (m *Mountpoint) serve(fs fuse.RawFileSystem, opts *fuse.MountOptions) error
 	}
 	mounts, err := mountsOn(m.dir)
 	if err == nil {
-		err = conn.Serve(fs, opts)
+		err = conn.Serve(fs, opts, goFuseLoop)
 	}
 	if err != nil {
 		unix.Unmount(m.dir, unix.MNT_DETACH)

@@ -4,8 +4,8 @@
 //
 // go-fuse parses requests, and its RawFileSystem answers them. Its
 // ProtocolServer, which lets another loop call it, is marked experimental: this
-// package is the only one that touches it, and GoFuseLoop is the way back to
-// go-fuse's own Serve.
+// package is the only one that touches it, and go-fuse's own Serve is the way
+// back.
 //
 // # Nothing waits in a circle
 //
@@ -22,11 +22,15 @@
 //     of 1 ms kept the loop busy with nothing else. The answer to an INTERRUPT is
 //     ENOSYS, upon which the kernel sends no more. Nobody misses them: every
 //     answer is made at once, and there is nothing that could be broken off.
-//   - A notification is sent by a goroutine that does not read. Distrust takes
-//     no lock of the page cache. RaiseSize has to lock a page of it, which a READ
-//     may hold until it is answered; it stores into a page that nobody has read
-//     and hardly anybody can guess, one call at a time, and its caller holds no
-//     lock that an answer needs.
+//   - A notification is sent by a goroutine that does not read, and that holds no
+//     lock which an answer needs. Distrust takes no lock of the page cache.
+//     RaiseSize has to lock a page of it, and a READ of that page would hold the
+//     lock until it is answered. But every reader of the page cache stops at the
+//     size that the kernel believes in, and RaiseSize stores beyond all sizes that
+//     it ever believed in. Only a READ that begins in the instant between the
+//     raising of the size and the locking of the page could hold it, and it would
+//     have to guess which of 4096 pages it will be. One call is under way at a
+//     time.
 //   - No thread of this process opens a file below its own mounts, or asks
 //     anything of them by path.
 package device
@@ -39,6 +43,7 @@ import (
 	"os"
 	"runtime/debug"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -51,11 +56,6 @@ const (
 	MaxRead = 128 << 10
 )
 
-// GoFuseLoop makes connections that are served from now on use go-fuse's own
-// loop instead of this package's. An echo then takes more than twice as long,
-// and signals can starve requests.
-var GoFuseLoop = false
-
 // Conn is a connection to the kernel.
 type Conn struct {
 	ended chan struct{} // closed when the mount has ended
@@ -65,8 +65,8 @@ type Conn struct {
 	inUse sync.RWMutex
 	fd    int // -1 when closed; guarded by inUse
 
-	raising sync.Mutex // serialises RaiseSize, so that one thread waits at most
-	size    uint64     // guarded by raising: where the last byte was stored
+	raising sync.Mutex    // serialises RaiseSize, so that one thread waits at most
+	size    atomic.Uint64 // no file is believed to be larger
 }
 
 // Open opens the device. A connection that is not served is to be closed.
@@ -128,8 +128,9 @@ func reportPanic(v any) fuse.Status {
 // Serve answers the requests of a connection that has been mounted. It returns
 // when the kernel has agreed on the protocol, and answers until the mount has
 // ended, after which it closes the connection. After an error the connection is
-// closed.
-func (c *Conn) Serve(fs fuse.RawFileSystem, opts *fuse.MountOptions) error {
+// closed. goFuseLoop answers by go-fuse's own loop: an echo takes more than twice
+// as long then, and signals can starve requests.
+func (c *Conn) Serve(fs fuse.RawFileSystem, opts *fuse.MountOptions, goFuseLoop bool) error {
 	// go-fuse closes the descriptor that it is given.
 	theirs, err := unix.FcntlInt(uintptr(c.fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -142,7 +143,7 @@ func (c *Conn) Serve(fs fuse.RawFileSystem, opts *fuse.MountOptions) error {
 		return fmt.Errorf("start FUSE: %w", err)
 	}
 	run := func() {}
-	if !GoFuseLoop {
+	if !goFuseLoop {
 		run = newLoop(c.fd, fs, opts, server.KernelSettings()).run
 	}
 	go func() {

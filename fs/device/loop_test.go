@@ -189,6 +189,71 @@ func TestSomebodyReads(t *testing.T) {
 	}
 }
 
+const opRead = 15
+
+// crowd is a file system whose READ waits, and counts how many do.
+type crowd struct {
+	fuse.RawFileSystem
+	reading chan struct{} // gets an element for each READ that began
+	let     chan struct{} // closed to let them end
+}
+
+func (c crowd) Read(<-chan struct{}, *fuse.ReadIn, []byte) (fuse.ReadResult, fuse.Status) {
+	c.reading <- struct{}{}
+	<-c.let
+	return fuse.ReadResultData(nil), fuse.OK
+}
+
+// TestLargeAnswersAreBounded has more READs under way than may hold the memory
+// of an answer. Other requests are answered meanwhile.
+func TestLargeAnswersAreBounded(t *testing.T) {
+	const reads = 2 * maxLarge
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kernel := os.NewFile(uintptr(pair[0]), "kernel")
+	defer unix.Close(pair[1])
+	c := crowd{fuse.NewDefaultRawFileSystem(), make(chan struct{}, reads), make(chan struct{})}
+	l := newLoop(pair[1], c, Options(), initIn())
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		l.run()
+	}()
+	answer := make([]byte, 1000)
+	send := func(in []byte) {
+		t.Helper()
+		if _, err := kernel.Write(in); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range reads {
+		send(asked(opRead, 2, fuse.ReadIn{Size: MaxRead}, ""))
+	}
+	// The answer to this one comes when all READs were taken.
+	send(asked(opWrite, 2, fuse.WriteIn{Size: 1}, "x"))
+	if _, err := kernel.Read(answer); err != nil {
+		t.Fatal(err)
+	}
+	for range maxLarge {
+		<-c.reading
+	}
+	select {
+	case <-c.reading:
+		t.Errorf("more than %d READs hold memory for an answer", maxLarge)
+	default:
+	}
+	close(c.let)
+	for range reads {
+		if _, err := kernel.Read(answer); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kernel.Close()
+	<-ended
+}
+
 // FuzzAnswer answers what no kernel sends. The first byte is the opcode, the
 // second the node, and the others come after a header made of them.
 func FuzzAnswer(f *testing.F) {

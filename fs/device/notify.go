@@ -56,19 +56,37 @@ const (
 // moves the end (fuse_notify_store, fuse_write_update_attr). An error is as for
 // Distrust, or the kernel is too old to know the message.
 //
-// The byte goes into a page that nobody has read and hardly anybody can guess.
-// The kernel locks the page to store into it, and somebody's READ of the page
-// holds that lock until it is answered.
+// The byte goes into a page beyond every size that the kernel ever believed in,
+// which nobody can have read: see the package comment.
 func (c *Conn) RaiseSize(node uint64) {
 	if c == nil {
 		return
 	}
 	c.raising.Lock()
 	defer c.raising.Unlock()
-	c.size = (c.size + pageSize*(1+rand.Uint64N(farPages))) & maxSize
-	m := store{node: node, offset: c.size, size: 1}
+	offset := c.size.Add(pageSize*(1+rand.Uint64N(farPages))) &^ (pageSize - 1)
+	if offset > maxSize {
+		offset = pageSize
+		c.size.Store(offset)
+	}
+	m := store{node: node, offset: offset, size: 1}
 	m.Length, m.Status = uint32(storeSize), notifyStore
 	c.notify(unsafe.Slice((*byte)(unsafe.Pointer(&m)), storeSize))
+}
+
+// Appended says that the kernel has moved a file's end to a position by itself.
+// It does so for a write to a descriptor that appends, which goes to the end that
+// the kernel believes in.
+func (c *Conn) Appended(end uint64) {
+	if c == nil {
+		return
+	}
+	for {
+		size := c.size.Load()
+		if end <= size || c.size.CompareAndSwap(size, end) {
+			return
+		}
+	}
 }
 
 // notify sends a notification. Unsafe memory: b is a structure without
