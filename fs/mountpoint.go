@@ -52,15 +52,16 @@ func (m *Mountpoint) chooseDir(dir string) error {
 	return err
 }
 
-// resolve returns dir without symbolic links. The last element may be a dead
-// mount, which answers nothing.
+// resolve returns dir without symbolic links. It asks nothing of a mount on dir,
+// since a dead one fails, and one whose process is stopped does not answer:
+// open(2) with O_PATH follows links, but opens nothing.
 func resolve(dir string) (string, error) {
-	real, err := filepath.EvalSymlinks(dir)
-	if !errors.Is(err, unix.ENOTCONN) {
-		return real, err
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return "", err
 	}
-	parent, err := filepath.EvalSymlinks(filepath.Dir(dir))
-	return filepath.Join(parent, filepath.Base(dir)), err
+	defer unix.Close(fd)
+	return os.Readlink(fmt.Sprintf("/proc/thread-self/fd/%d", fd))
 }
 
 // mkdir creates dir and what is missing above it, and notes them in created.

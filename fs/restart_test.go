@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -108,6 +109,39 @@ func TestMountOverDeadAndFile(t *testing.T) {
 		if n := mounts(t, dir); n != 0 {
 			t.Errorf("%d mounts left on the directory", n)
 		}
+	}
+}
+
+// TestMountOverDeadByLink names the mount point by links to it.
+func TestMountOverDeadByLink(t *testing.T) {
+	lab.NeedRoot(t)
+	for _, c := range []struct{ name, target string }{
+		{"absolute", "BASE/real"},
+		{"relative", "real"},
+		{"with a slash at the end", "real/"},
+		{"by way of a directory", "../BASENAME/real"},
+		{"of a link", "second"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			base := lab.TempDir(t)
+			dir, link := filepath.Join(base, "real"), filepath.Join(base, "link")
+			target := strings.NewReplacer("BASENAME", filepath.Base(base), "BASE", base).Replace(c.target)
+			if err := errors.Join(os.Mkdir(dir, 0o755), os.Symlink(target, link), os.Symlink("real", filepath.Join(base, "second"))); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { unix.Unmount(dir, unix.MNT_DETACH) })
+			kill(mountElsewhere(t, link))
+			m, _, err := Mount(link)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if n := mounts(t, dir); m.Dir() != dir || n != 1 {
+				t.Errorf("%d mounts on %s, and Dir is %s", n, dir, m.Dir())
+			}
+			if err := m.Unmount(); err != nil {
+				t.Error(err)
+			}
+		})
 	}
 }
 
