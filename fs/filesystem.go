@@ -14,11 +14,11 @@ import (
 // filesystem answers the kernel's requests. Its root is either a *Folder or a
 // *namespacesRoot.
 //
-// The tables use go-fuse's raw API, not its node API as the module's mount does.
-// With the node API each lookup makes an inode that lives until the kernel
-// forgets it, and go-fuse has a lock and a map of its own for them. Here a node's
-// ID says what it is, so that nothing is to be kept, a listing resumes by the ID,
-// and a write allocates nothing.
+// It uses go-fuse's raw API, not its node API. With the node API each lookup makes
+// an inode that lives until the kernel forgets it, each open directory keeps what
+// was read of it, and go-fuse has a lock and a map of its own for them. Here a
+// node's ID says what it is, so that nothing is to be kept, a listing resumes by
+// the ID, and a write allocates nothing.
 //
 // Lock order: filesystem.mu or handle.mu, then those of match/recent.
 type filesystem struct {
@@ -267,6 +267,8 @@ func ownAttr(out *fuse.Attr, kind uint32, a recent.Attr) {
 
 // StatFs follows simple_statfs.
 func (fs *filesystem) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
-	out.Bsize, out.Frsize, out.NameLen = 4096, 4096, 255
+	statFs(out)
 	return fuse.OK
 }
+
+func statFs(out *fuse.StatfsOut) { out.Bsize, out.Frsize, out.NameLen = 4096, 4096, 255 }

@@ -1,6 +1,8 @@
 package fs
 
 import (
+	"iter"
+
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 )
@@ -37,24 +39,33 @@ func (fs *filesystem) ReleaseDir(*fuse.ReleaseIn) {}
 func (fs *filesystem) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
+	var names iter.Seq2[uint64, fuse.DirEntry]
+	if d, status := fs.directoryAt(in.NodeId); status.Ok() {
+		names = d.list(in.Offset)
+	}
+	addEntries(in, out, names)
+	return fuse.OK
+}
+
+// addEntries answers in with the dots and with the names that come after its
+// position, as many as there is room for. names may be nil.
+func addEntries(in *fuse.ReadIn, out *fuse.DirEntryList, names iter.Seq2[uint64, fuse.DirEntry]) {
 	add := func(position uint64, e fuse.DirEntry) bool {
 		e.Off = position
 		return out.AddDirEntry(e)
 	}
 	if in.Offset < dotPosition && !add(dotPosition, fuse.DirEntry{Ino: in.NodeId, Mode: unix.S_IFDIR, Name: "."}) {
-		return fuse.OK
+		return
 	}
 	if in.Offset < dotDotPosition && !add(dotDotPosition, fuse.DirEntry{Ino: fuse.FUSE_ROOT_ID, Mode: unix.S_IFDIR, Name: ".."}) {
-		return fuse.OK
+		return
 	}
-	d, status := fs.directoryAt(in.NodeId)
-	if !status.Ok() {
-		return fuse.OK
+	if names == nil {
+		return
 	}
-	for position, e := range d.list(in.Offset) {
+	for position, e := range names {
 		if !add(position, e) {
-			break
+			return
 		}
 	}
-	return fuse.OK
 }

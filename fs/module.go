@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -9,7 +8,6 @@ import (
 	"strings"
 	"syscall"
 
-	gofuse "github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
 
@@ -61,145 +59,187 @@ func ModuleFiles(dir string) (tables string, files []string) {
 
 // MountModule shows the module in dir, as Mount shows tables.
 func MountModule(dir string, module Module) (*Mountpoint, error) {
-	hour := valid
-	return newMountpoint(dir, gofuse.NewNodeFS(&moduleRoot{module: &module}, &gofuse.Options{
-		EntryTimeout: &hour,
-		AttrTimeout:  &hour,
-	}), nil)
+	return newMountpoint(dir, newModuleFS(module), nil)
 }
 
-type moduleRoot struct {
-	moduleDir
-	module *Module
+// moduleFS answers the kernel's requests for the mount of the module. Its tree
+// never changes, and a node's ID says what the node is.
+type moduleFS struct {
+	fuse.RawFileSystem // answers ENOSYS to what is not answered here
+
+	module Module
 }
 
-// moduleDir is a directory as sysfs shows it.
-type moduleDir struct{ gofuse.Inode }
+const (
+	moduleSelfID     = fuse.FUSE_ROOT_ID + 1
+	parametersID     = fuse.FUSE_ROOT_ID + 2
+	firstParameterID = fuse.FUSE_ROOT_ID + 3
+)
 
-func (*moduleDir) Getattr(_ context.Context, _ gofuse.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	ownAttr(&out.Attr, unix.S_IFDIR, recent.Attr{Perms: 0o755})
-	out.Nlink = 2
-	return gofuse.OK
+func newModuleFS(module Module) fuse.RawFileSystem {
+	return &moduleFS{RawFileSystem: fuse.NewDefaultRawFileSystem(), module: module}
 }
 
-// OnAdd makes the tree, which never changes.
-func (r *moduleRoot) OnAdd(ctx context.Context) {
-	r.AddChild(SelfName, r.NewPersistentInode(ctx, &moduleSelf{module: r.module}, gofuse.StableAttr{Mode: unix.S_IFLNK}), false)
-	dir := r.NewPersistentInode(ctx, &moduleDir{}, gofuse.StableAttr{Mode: unix.S_IFDIR})
-	r.AddChild(parametersName, dir, false)
-	for i := range parameters {
-		file := r.NewPersistentInode(ctx, &parameter{module: r.module, index: i}, gofuse.StableAttr{Mode: unix.S_IFREG})
-		dir.AddChild(parameters[i].name, file, false)
+// String implements fuse.RawFileSystem.
+func (fs *moduleFS) String() string { return fsName }
+
+// moduleEntries are the entries of a directory, by position.
+func moduleEntries(node uint64) (entries []fuse.DirEntry) {
+	switch node {
+	case fuse.FUSE_ROOT_ID:
+		return []fuse.DirEntry{
+			{Name: SelfName, Ino: moduleSelfID, Mode: unix.S_IFLNK},
+			{Name: parametersName, Ino: parametersID, Mode: unix.S_IFDIR},
+		}
+	case parametersID:
+		for i, p := range parameters {
+			entries = append(entries, fuse.DirEntry{Name: p.name, Ino: firstParameterID + uint64(i), Mode: unix.S_IFREG})
+		}
 	}
+	return entries
+}
+
+// moduleAttr fills in the attributes of a node, as in sysfs.
+func moduleAttr(node uint64, out *fuse.Attr) {
+	out.Ino = node
+	switch node {
+	case fuse.FUSE_ROOT_ID, parametersID:
+		ownAttr(out, unix.S_IFDIR, recent.Attr{Perms: 0o755})
+		out.Nlink = 2
+	case moduleSelfID:
+		ownAttr(out, unix.S_IFLNK, recent.Attr{Perms: 0o777})
+		out.Nlink = 1
+	default:
+		ownAttr(out, unix.S_IFREG, recent.Attr{Perms: parameters[node-firstParameterID].perms})
+		out.Size = 4096 // PAGE_SIZE, as of every attribute: sysfs_add_file_mode_ns
+		out.Nlink = 1
+	}
+}
+
+// Lookup follows kernfs_iop_lookup.
+func (fs *moduleFS) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, out *fuse.EntryOut) fuse.Status {
+	for _, e := range moduleEntries(in.NodeId) {
+		if e.Name == name {
+			out.NodeId = e.Ino
+			moduleAttr(e.Ino, &out.Attr)
+			out.SetEntryTimeout(valid)
+			out.SetAttrTimeout(valid)
+			return fuse.OK
+		}
+	}
+	return fuse.ENOENT
+}
+
+// GetAttr follows kernfs_iop_getattr.
+func (fs *moduleFS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
+	moduleAttr(in.NodeId, &out.Attr)
+	out.SetTimeout(valid)
+	return fuse.OK
+}
+
+// SetAttr accepts a size and times, which have no effect. It refuses a mode and an
+// owner.
+func (fs *moduleFS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
+	if in.Valid&(fuse.FATTR_MODE|fuse.FATTR_UID|fuse.FATTR_GID) != 0 {
+		return fuse.EPERM
+	}
+	moduleAttr(in.NodeId, &out.Attr)
+	out.SetTimeout(valid)
+	return fuse.OK
+}
+
+// StatFs follows simple_statfs.
+func (fs *moduleFS) StatFs(_ <-chan struct{}, _ *fuse.InHeader, out *fuse.StatfsOut) fuse.Status {
+	statFs(out)
+	return fuse.OK
+}
+
+// Readlink leads each process to its own tables. The kernel asks each time.
+func (fs *moduleFS) Readlink(_ <-chan struct{}, in *fuse.InHeader) ([]byte, fuse.Status) {
+	return []byte(fs.module.Self(in.Pid)), fuse.OK
+}
+
+// OpenDir opens a directory for listing, which needs no memory: see listing.go.
+func (fs *moduleFS) OpenDir(<-chan struct{}, *fuse.OpenIn, *fuse.OpenOut) fuse.Status { return fuse.OK }
+
+// ReadDir follows kernfs_fop_readdir.
+func (fs *moduleFS) ReadDir(_ <-chan struct{}, in *fuse.ReadIn, out *fuse.DirEntryList) fuse.Status {
+	addEntries(in, out, func(yield func(uint64, fuse.DirEntry) bool) {
+		for i, e := range moduleEntries(in.NodeId) {
+			if position := firstPosition + uint64(i); position > in.Offset && !yield(position, e) {
+				return
+			}
+		}
+	})
+	return fuse.OK
+}
+
+// Open follows kernfs_fop_open: not even root can open a file for writing that
+// nobody may write.
+func (fs *moduleFS) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut) fuse.Status {
+	if in.Flags&unix.O_ACCMODE != unix.O_RDONLY && parameters[in.NodeId-firstParameterID].perms&0o222 == 0 {
+		return fuse.EACCES
+	}
+	out.OpenFlags = fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH
+	return fuse.OK
+}
+
+// Read follows module_attr_show and param_get_uint of kernel/params.c.
+func (fs *moduleFS) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
+	text := fmt.Appendf(nil, "%d\n", parameters[in.NodeId-firstParameterID].get(fs.module.Params()))
+	n := copy(buf, text[min(in.Offset, uint64(len(text))):])
+	return fuse.ReadResultData(buf[:n]), fuse.OK
+}
+
+// Write follows param_set_uint of kernel/params.c. It takes the number at any
+// position: sysfs_kf_write.
+func (fs *moduleFS) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
+	id, err := parseUint(string(data))
+	if err != 0 {
+		return 0, fuse.Status(err)
+	}
+	fs.module.SetOwner(parameters[in.NodeId-firstParameterID].name, id)
+	return uint32(len(data)), fuse.OK
 }
 
 // As in sysfs, nobody makes, removes or renames anything: kernfs_dir_iops refuses
 // it, or has no function for it, and then the VFS refuses it.
 
 // Create refuses a new file: lookup_open, where there is no create.
-func (*moduleDir) Create(context.Context, string, uint32, uint32, *fuse.EntryOut) (*gofuse.Inode, gofuse.FileHandle, uint32, syscall.Errno) {
-	return nil, nil, 0, unix.EACCES
+func (fs *moduleFS) Create(<-chan struct{}, *fuse.CreateIn, string, *fuse.CreateOut) fuse.Status {
+	return fuse.EACCES
 }
 
 // Mknod is as Create.
-func (*moduleDir) Mknod(context.Context, string, uint32, uint32, *fuse.EntryOut) (*gofuse.Inode, syscall.Errno) {
-	return nil, unix.EACCES
+func (fs *moduleFS) Mknod(<-chan struct{}, *fuse.MknodIn, string, *fuse.EntryOut) fuse.Status {
+	return fuse.EACCES
 }
 
 // Mkdir refuses a new directory.
-func (*moduleDir) Mkdir(context.Context, string, uint32, *fuse.EntryOut) (*gofuse.Inode, syscall.Errno) {
-	return nil, unix.EPERM
+func (fs *moduleFS) Mkdir(<-chan struct{}, *fuse.MkdirIn, string, *fuse.EntryOut) fuse.Status {
+	return fuse.EPERM
 }
 
 // Symlink refuses a new symbolic link.
-func (*moduleDir) Symlink(context.Context, string, string, *fuse.EntryOut) (*gofuse.Inode, syscall.Errno) {
-	return nil, unix.EPERM
+func (fs *moduleFS) Symlink(<-chan struct{}, *fuse.InHeader, string, string, *fuse.EntryOut) fuse.Status {
+	return fuse.EPERM
 }
 
 // Link refuses a new name.
-func (*moduleDir) Link(context.Context, gofuse.InodeEmbedder, string, *fuse.EntryOut) (*gofuse.Inode, syscall.Errno) {
-	return nil, unix.EPERM
+func (fs *moduleFS) Link(<-chan struct{}, *fuse.LinkIn, string, *fuse.EntryOut) fuse.Status {
+	return fuse.EPERM
 }
 
 // Rename refuses a new name, and the name of another entry.
-func (*moduleDir) Rename(context.Context, string, gofuse.InodeEmbedder, string, uint32) syscall.Errno {
-	return unix.EPERM
+func (fs *moduleFS) Rename(<-chan struct{}, *fuse.RenameIn, string, string) fuse.Status {
+	return fuse.EPERM
 }
 
 // Unlink refuses to remove a file.
-func (*moduleDir) Unlink(context.Context, string) syscall.Errno { return unix.EPERM }
+func (fs *moduleFS) Unlink(<-chan struct{}, *fuse.InHeader, string) fuse.Status { return fuse.EPERM }
 
 // Rmdir refuses to remove a directory.
-func (*moduleDir) Rmdir(context.Context, string) syscall.Errno { return unix.EPERM }
-
-// moduleSelf is a link. It leads each process to its own tables.
-type moduleSelf struct {
-	gofuse.Inode
-	module *Module
-}
-
-func (*moduleSelf) Getattr(_ context.Context, _ gofuse.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	ownAttr(&out.Attr, unix.S_IFLNK, recent.Attr{Perms: 0o777})
-	out.Nlink = 1
-	return gofuse.OK
-}
-
-func (l *moduleSelf) Readlink(ctx context.Context) ([]byte, syscall.Errno) {
-	pid := uint32(0)
-	if caller, ok := fuse.FromContext(ctx); ok {
-		pid = caller.Pid
-	}
-	return []byte(l.module.Self(pid)), gofuse.OK
-}
-
-// parameter is a file as sysfs shows it: module_attr_show, param_get_uint and
-// param_set_uint of kernel/params.c.
-type parameter struct {
-	gofuse.Inode
-	module *Module
-	index  int
-}
-
-func (p *parameter) Getattr(_ context.Context, _ gofuse.FileHandle, out *fuse.AttrOut) syscall.Errno {
-	ownAttr(&out.Attr, unix.S_IFREG, recent.Attr{Perms: parameters[p.index].perms})
-	out.Size = 4096 // PAGE_SIZE, as of every attribute: sysfs_add_file_mode_ns
-	out.Nlink = 1
-	return gofuse.OK
-}
-
-// Setattr accepts a size, which has no effect. It refuses a mode and an owner.
-func (p *parameter) Setattr(ctx context.Context, f gofuse.FileHandle, in *fuse.SetAttrIn, out *fuse.AttrOut) syscall.Errno {
-	const owner = fuse.FATTR_MODE | fuse.FATTR_UID | fuse.FATTR_GID
-	if in.Valid&owner != 0 {
-		return unix.EPERM
-	}
-	return p.Getattr(ctx, f, out)
-}
-
-// Open follows kernfs_fop_open: not even root can open a file for writing that
-// nobody may write.
-func (p *parameter) Open(_ context.Context, flags uint32) (gofuse.FileHandle, uint32, syscall.Errno) {
-	if flags&unix.O_ACCMODE != unix.O_RDONLY && parameters[p.index].perms&0o222 == 0 {
-		return nil, 0, unix.EACCES
-	}
-	return nil, fuse.FOPEN_DIRECT_IO | fuse.FOPEN_NOFLUSH, gofuse.OK
-}
-
-func (p *parameter) Read(_ context.Context, _ gofuse.FileHandle, dest []byte, off int64) (fuse.ReadResult, syscall.Errno) {
-	text := fmt.Appendf(nil, "%d\n", parameters[p.index].get(p.module.Params()))
-	n := copy(dest, text[min(off, int64(len(text))):])
-	return fuse.ReadResultData(dest[:n]), gofuse.OK
-}
-
-// Write takes the number at any position: sysfs_kf_write.
-func (p *parameter) Write(_ context.Context, _ gofuse.FileHandle, data []byte, _ int64) (uint32, syscall.Errno) {
-	id, err := parseUint(string(data))
-	if err != gofuse.OK {
-		return 0, err
-	}
-	p.module.SetOwner(parameters[p.index].name, id)
-	return uint32(len(data)), gofuse.OK
-}
+func (fs *moduleFS) Rmdir(<-chan struct{}, *fuse.InHeader, string) fuse.Status { return fuse.EPERM }
 
 // parseUint is kstrtouint with base 0: decimal, 0x and octal numbers, with a
 // plus sign and a newline or without.
@@ -216,7 +256,7 @@ func parseUint(text string) (uint32, syscall.Errno) {
 	n, err := strconv.ParseUint(text, base, 32)
 	switch {
 	case err == nil:
-		return uint32(n), gofuse.OK
+		return uint32(n), 0
 	case errors.Is(err, strconv.ErrRange):
 		return 0, unix.ERANGE
 	}

@@ -102,6 +102,10 @@ func TestParameterFiles(t *testing.T) {
 	if link, got := ModuleFiles(m.dir); link != filepath.Join(m.dir, SelfName) || !slices.Equal(got, files) {
 		t.Errorf("ModuleFiles: %q, %q; want %q", link, got, files)
 	}
+	var st unix.Statfs_t
+	if err := unix.Statfs(m.dir, &st); err != nil || st.Bsize != 4096 || st.Namelen != 255 {
+		t.Errorf("statfs: %+v, %v", st, err)
+	}
 	for _, dir := range []string{m.dir, m.path("")} {
 		if info, err := os.Stat(dir); err != nil || info.Mode().String() != "drwxr-xr-x" {
 			t.Errorf("%s: %v, %v", dir, info, err)
