@@ -50,6 +50,9 @@ func (fs *filesystem) newHandle(node uint64, reads bool) (fh uint64, ok bool) {
 
 // Release follows seq_release_private.
 func (fs *filesystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
+	if h := fs.handle(in.Fh); h != nil {
+		h.close()
+	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	delete(fs.handles, in.Fh)

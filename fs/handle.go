@@ -72,3 +72,13 @@ func (h *handle) write(data []byte, off int64, appends bool) (int, error) {
 	h.kernelPos, h.procPos = off+int64(n), next
 	return n, nil
 }
+
+// close gives back the memory that the reads keep. The kernel sends no request for
+// the handle after this.
+func (h *handle) close() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.cursor != nil {
+		h.cursor.Close()
+	}
+}

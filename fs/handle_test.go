@@ -171,6 +171,54 @@ func TestOddRequests(t *testing.T) {
 	fs.ReleaseDir(&fuse.ReleaseIn{Fh: none})
 }
 
+// TestReleaseGivesBack opens a file, reads a piece of a long line and closes the
+// file, more often than all open files together may keep such a line. One more
+// file still keeps its line after the table was emptied.
+func TestReleaseGivesBack(t *testing.T) {
+	const stamps = 60000
+	fs, folder := newFilesystem()
+	reg := newModule(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100)).NewRegistry(folder.Update)
+	tab := table(t, reg, "foo")
+	if _, err := reg.CheckAll([]recent.Info{{CheckSet: recent.Check, HitCount: stamps, Name: "foo", Mask: recent.AllOnes}}); err != nil {
+		t.Fatal(err)
+	}
+	for range stamps {
+		if _, _, err := tab.Write([]byte("+192.0.2.1"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if st := fs.Lookup(nil, &fuse.InHeader{NodeId: fuse.FUSE_ROOT_ID}, "foo", new(fuse.EntryOut)); !st.Ok() {
+		t.Fatal(st)
+	}
+	open := func() uint64 {
+		var opened fuse.OpenOut
+		if st := fs.Open(nil, &fuse.OpenIn{InHeader: fuse.InHeader{NodeId: 1 + tab.ID()}}, &opened); !st.Ok() {
+			t.Fatal(st)
+		}
+		return opened.Fh
+	}
+	read := func(fh, off uint64) int {
+		r, st := fs.Read(nil, &fuse.ReadIn{ReadFlags: fuse.READ_LOCKOWNER, Fh: fh, Offset: off}, make([]byte, 100))
+		if !st.Ok() {
+			t.Fatal(st)
+		}
+		return r.Size()
+	}
+	for range 200 {
+		fh := open()
+		read(fh, 0)
+		fs.Release(nil, &fuse.ReleaseIn{InHeader: fuse.InHeader{NodeId: 1 + tab.ID()}, Fh: fh})
+	}
+	fh := open()
+	read(fh, 0)
+	if _, _, err := tab.Write([]byte("/"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if n := read(fh, 100); n != 100 {
+		t.Errorf("%d bytes of a line that was begun, want 100", n)
+	}
+}
+
 // BenchmarkEcho does what a shell does for each echo of a script.
 func BenchmarkEcho(b *testing.B) {
 	h := modern(b)

@@ -20,8 +20,10 @@ type Cursor struct {
 	t *Table
 
 	mu   sync.Mutex
-	pos  int64  // guarded by mu: where in the file rest starts
-	rest []byte // guarded by mu: the end of the last line, which no read has had yet
+	end  int64  // guarded by mu: where in the file the last read ended
+	pos  int64  // guarded by mu: where in the file rest starts, or the line of slot next
+	rest []byte // guarded by mu: the end of the last line, which no read has had yet; see keep
+	kept int64  // guarded by mu: this cursor's part of Module.kept
 	next uint32 // guarded by mu: the next slot to look at
 }
 
@@ -30,6 +32,8 @@ type Cursor struct {
 type scratch struct {
 	text []byte // lines
 	raw  []byte // slots as copied out of the table
+	slot uint32 // the slot of the last line
+	line int    // the length of the last line
 }
 
 var scratches = sync.Pool{New: func() any { return new(scratch) }}
@@ -50,6 +54,8 @@ const (
 	// copyTries is how often it tries to copy without the table's lock. When
 	// packets flood several queues, the table may change without a pause.
 	copyTries = 3
+	// maxKept bounds what all open files keep of long lines: see keep.
+	maxKept = 16 << 20
 )
 
 // Cursor opens the table for reading from its start.
@@ -64,16 +70,24 @@ func (t *Table) Cursor() *Cursor { return &Cursor{t: t, next: 1} }
 func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if pos == 0 || pos != c.pos {
-		c.pos, c.rest, c.next = 0, nil, 1
+	if pos == c.end && len(p) < len(c.rest) {
+		n := copy(p, c.rest)
+		c.rest = c.rest[n:]
+		c.pos += int64(n)
+		c.end = c.pos
+		return n, nil
 	}
 	w := scratches.Get().(*scratch)
 	defer scratches.Put(w)
 	w.text = append(w.text[:0], c.rest...)
+	c.drop()
+	if pos == 0 || pos != c.end {
+		w.text = w.text[:0]
+		c.end, c.pos, c.next = 0, 0, 1
+	}
 	for c.pos < pos {
 		more, err := c.appendLines(w, 1)
 		if err != nil || !more {
-			c.rest = nil
 			return 0, err
 		}
 		skip := int(min(int64(len(w.text)), pos-c.pos))
@@ -96,8 +110,44 @@ func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 		}
 	}
 	c.pos += int64(n)
-	c.rest = bytes.Clone(w.text[n:])
+	c.end = c.pos
+	if rest := w.text[n:]; !c.keep(rest) {
+		c.pos, c.next = c.end+int64(len(rest)-w.line), w.slot
+	}
 	return n, nil
+}
+
+// keep keeps the end of a line for the next read, so that a line that is read in
+// pieces is all of one moment. The kernel's seq_file keeps it too, in memory that
+// counts as the reader's. Ours is the daemon's, and a user may have thousands of
+// open files. So what is longer than a page is kept only while all open files
+// together keep no more than maxKept. After that keep returns false, and the next
+// read forms the line again: if the entry changed in between, the pieces do not
+// fit together, as after a seek. c.mu is held.
+func (c *Cursor) keep(rest []byte) bool {
+	if len(rest) > pageSize {
+		kept := &c.t.module.kept
+		if kept.Add(int64(len(rest))) > maxKept {
+			kept.Add(-int64(len(rest)))
+			return false
+		}
+		c.kept = int64(len(rest))
+	}
+	c.rest = bytes.Clone(rest)
+	return true
+}
+
+// drop forgets what keep kept. c.mu is held.
+func (c *Cursor) drop() {
+	c.t.module.kept.Add(-c.kept)
+	c.rest, c.kept = nil, 0
+}
+
+// Close gives back the memory that the cursor keeps. No read may follow.
+func (c *Cursor) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.drop()
 }
 
 // appendLines appends the lines of the next entries to w.text: enough for want
@@ -114,7 +164,9 @@ func (c *Cursor) appendLines(w *scratch, want int) (bool, error) {
 	for raw := w.raw; len(raw) > 0; {
 		s := (*slot)(unsafe.Pointer(&raw[0]))
 		stamps := unsafe.Slice((*jiffies.Jiffies)(unsafe.Pointer(&raw[slotHead])), s.stampCount(ring))
+		before := len(w.text)
 		w.text = appendLine(w.text, s, stamps)
+		w.line = len(w.text) - before
 		raw = raw[slotHead+uintptr(len(stamps))*stampSize:]
 	}
 	return len(w.raw) > 0, nil
@@ -168,6 +220,7 @@ func (r *region) copySlots(w *scratch, next, used uint32, want int) (uint32, boo
 			continue
 		}
 		w.raw = append(w.raw, unsafe.Slice((*byte)(unsafe.Pointer(s)), slotHead+uintptr(s.stampCount(ring))*stampSize)...)
+		w.slot = next
 		want -= longestLine(int(s.nstamps))
 		if want <= 0 || len(w.raw) >= copyBytes {
 			return next + 1, true

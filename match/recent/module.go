@@ -17,6 +17,8 @@ type Module struct {
 	// uid and gid are ip_list_uid and ip_list_gid. They own the files of the
 	// tables that are made from now on.
 	uid, gid atomic.Uint32
+	// kept is how many bytes of long lines the open files keep: Cursor.keep.
+	kept atomic.Int64
 }
 
 // NewModule returns an error for parameters with which the module would not
