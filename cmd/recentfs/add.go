@@ -19,7 +19,6 @@ func addressesCommand(use, sign, short, example string) *cobra.Command {
 		Short:   short,
 		Long:    short + fmt.Sprintf(" by writing %sIP to the table's file.", sign),
 		Example: example,
-		Args:    cobra.MinimumNArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var lines []string
 			for _, arg := range args[1:] {

@@ -16,7 +16,6 @@ func checkCommand() *cobra.Command {
 iptables-save, or says which line is wrong and what to do about it. It needs no
 root and touches nothing. Without --rules it prints the built-in example.`,
 		Example: "  recentfs check --rules /etc/recentfs/rules\n  recentfs check --compat modern -r rules",
-		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := params.params()
 			if err != nil {

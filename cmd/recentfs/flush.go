@@ -9,7 +9,6 @@ func flushCommand() *cobra.Command {
 		Short:   "Remove all addresses of a table",
 		Long:    "Remove all addresses of a table by writing / to its file.",
 		Example: "  recentfs flush SSH",
-		Args:    cobra.ExactArgs(1),
 		RunE: asRunError(func(_ *cobra.Command, args []string) error {
 			return flags.dir().Write(args[0], []string{"/"})
 		}),

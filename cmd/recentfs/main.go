@@ -70,13 +70,17 @@ addresses, and a mount shows every table as a file that reads and writes as
   iptables -t mangle -A INPUT -p tcp --dport 22 --syn -j NFQUEUE --queue-num 0 --queue-bypass
   cat /run/recentfs/xt_recent/SSH
   echo +192.0.2.1 > /run/recentfs/xt_recent/SSH`,
-		Args:          cobra.NoArgs,
+		Version:       versionLine(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
+	root.SetVersionTemplate("{{.Version}}\n")
+	root.SetFlagErrorFunc(explainFlagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(runCommand(), checkCommand(), rulesCommand(), reloadCommand(), replayCommand(),
 		execCommand(), showCommand(), addCommand(), delCommand(), flushCommand(), versionCommand())
+	repairHelp(root)
+	checkUsage(root)
 	return root
 }

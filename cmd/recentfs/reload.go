@@ -14,7 +14,6 @@ func reloadCommand() *cobra.Command {
 		Long: `reload swaps the rules between two packets. Tables that still have a rule keep
 their addresses. Where the file has an error, the old rules stay.`,
 		Example: "  recentfs reload",
-		Args:    cobra.NoArgs,
 		RunE: asRunError(func(*cobra.Command, []string) error {
 			return control.NewClient(path).Reload()
 		}),

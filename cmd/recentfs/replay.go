@@ -20,7 +20,6 @@ the file's own clock, and prints how many packets each rule and chain decided,
 then the tables as the last packet left them. It needs no root and touches
 nothing. Packets go to the chain of the lowest queue, or of --queue.`,
 		Example: "  recentfs replay -r /etc/recentfs/rules attack.pcap\n  recentfs replay --json -r rules attack.pcapng",
-		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := params.params()
 			if err != nil {

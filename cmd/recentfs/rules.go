@@ -16,7 +16,6 @@ packets and bytes that matched it, each chain with those that its policy
 decided. Where recentfs serves several network namespaces it prints the rules of
 each, or of the one that is named.`,
 		Example: "  recentfs rules\n  recentfs rules --netns dmz",
-		Args:    cobra.NoArgs,
 		RunE: asRunError(func(cmd *cobra.Command, _ []string) error {
 			return control.NewClient(path).Rules(cmd.OutOrStdout(), netns)
 		}),

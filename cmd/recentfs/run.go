@@ -41,7 +41,6 @@ until recentfs ends. 'recentfs exec' does the same for one command.`,
   recentfs run --rules /etc/recentfs/rules -o ip_list_tot=65536,ip_pkt_list_tot=50
   recentfs run --netns all --netns-rules dmz=/etc/recentfs/dmz.rules --proc-net
   recentfs run --compat modern --modprobe-conf /etc/modprobe.d/xt_recent.conf`,
-		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			lvl, err := logrus.ParseLevel(level)
 			if err != nil {

@@ -14,7 +14,6 @@ table remembers the last ip_pkt_list_tot, and of these the first is shown.
 Users other than root may see times that are off by a fraction of a second,
 since only root may read where the kernel's clock began.`,
 		Example: "  recentfs show SSH\n  recentfs show --json | jq '.SSH[].address'",
-		Args:    cobra.MaximumNArgs(1),
 		RunE: asRunError(func(cmd *cobra.Command, args []string) error {
 			return flags.dir().Show(args, asJSON, cmd.OutOrStdout(), cmd.ErrOrStderr())
 		}),

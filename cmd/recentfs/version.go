@@ -16,12 +16,16 @@ func versionCommand() *cobra.Command {
 		Use:     "version",
 		Short:   "Print the program's version",
 		Example: "  recentfs version",
-		Args:    cobra.NoArgs,
 		RunE: asRunError(func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprintf(cmd.OutOrStdout(), "recentfs %s (%s %s/%s)\n", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), versionLine())
 			return err
 		}),
 	}
+}
+
+// versionLine is what version and --version print.
+func versionLine() string {
+	return fmt.Sprintf("recentfs %s (%s %s/%s)", programVersion(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 }
 
 // programVersion is what make build stamped, or else what go install knows.
