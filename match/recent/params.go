@@ -146,10 +146,10 @@ func (p Params) maxHitCount() uint32 {
 	return p.PktListTot
 }
 
-// ring is the number of stamps per address that a rule with this hitcount needs
+// Ring is the number of stamps per address that a rule with this hitcount needs
 // in its table. In Modern it is the nstamp_mask of recent_mt_check,
 // plus 1.
-func (p Params) ring(hitCount uint32) uint32 {
+func (p Params) Ring(hitCount uint32) uint32 {
 	switch {
 	case p.Compat == Classic:
 		return p.PktListTot

@@ -17,7 +17,7 @@ func newPlan(r *Registry, infos []Info) (*plan, error) {
 	p := &plan{reg: r, lastID: r.lastID, tables: make(map[string]*Table), wider: make(map[*Table]region)}
 	rings := make(map[string]uint32)
 	for i := range infos {
-		rings[infos[i].Name] = max(rings[infos[i].Name], r.module.params.ring(infos[i].HitCount))
+		rings[infos[i].Name] = max(rings[infos[i].Name], r.module.params.Ring(infos[i].HitCount))
 	}
 	for i := range infos {
 		if err := p.reserve(&infos[i], rings[infos[i].Name]); err != nil {

@@ -103,6 +103,14 @@ type Rule struct {
 	window jiffies.Jiffies // info.Seconds in jiffies, a 32-bit product
 }
 
+// Ring is the number of stamps per address that the rule's table has room for.
+// It is more than the rules need where earlier ones needed more.
+func (r *Rule) Ring() uint32 {
+	r.table.mu.Lock()
+	defer r.table.mu.Unlock()
+	return r.table.header.ring
+}
+
 // Batch holds a table's lock for several packets, and for the rules that each of
 // them meets. It holds one lock at most, so that the locks of two tables need no
 // order. The zero Batch holds none.

@@ -141,7 +141,7 @@ func TestRing(t *testing.T) {
 	} {
 		p := DefaultParams(c.compat)
 		p.PktListTot = c.tot
-		if got := p.ring(c.hits); got != c.ret {
+		if got := p.Ring(c.hits); got != c.ret {
 			t.Errorf("%s, ip_pkt_list_tot=%d --hitcount %d: %d stamps, want %d", c.compat, c.tot, c.hits, got, c.ret)
 		}
 	}

@@ -3,14 +3,43 @@ package ruleset
 import (
 	"errors"
 	"fmt"
+
+	"recentfs/match/recent"
 )
 
 // maxVisits bounds what one packet can cost: the rules that it visits on its
 // way through the chains, and their matches. Chains that call two chains that
 // call two ... double the way with each of them, and 40 such chains would take
-// hours for each packet, as they do in the kernel. A million visits take 5 to
-// 20 ms.
+// hours for each packet, as they do in the kernel.
+//
+// A -m recent that may have to look at many stamps counts as more visits: with
+// 60,000 stamps it takes 20 us. A million visits take 5 to 20 ms, and as long
+// with 20, 255 or 60,000 stamps.
 const maxVisits = 1_000_000
+
+// weigh finds out how many visits each -m recent counts as. A table has room for
+// as many stamps as the rule that needs the most of them. Where the rules before
+// a reload needed more, it has room for those. That is found out by Load.
+func (f *File) weigh(p recent.Params) {
+	rings := make(map[string]uint32)
+	f.eachRecent(func(_ *match, m *recentMatch) {
+		rings[m.info.Name] = max(rings[m.info.Name], p.Ring(m.info.HitCount))
+	})
+	f.eachRecent(func(at *match, m *recentMatch) { at.visits = m.visits(rings[m.info.Name]) })
+}
+
+func (f *File) eachRecent(do func(at *match, m *recentMatch)) {
+	for c := range f.chains {
+		for i := range f.chains[c].rules {
+			matches := f.chains[c].rules[i].matches
+			for j := range matches {
+				if m, ok := matches[j].matcher.(*recentMatch); ok {
+					do(&matches[j], m)
+				}
+			}
+		}
+	}
+}
 
 // check refuses chains in which a packet would walk for ever or too long, and
 // finds out how deep jumps can be nested. It returns an error with its line.
@@ -61,7 +90,7 @@ func (g *graph) visit(c int) (line int, err error) {
 	here := 0 // visits up to rule i
 	for i := range g.chains[c].rules {
 		r := &g.chains[c].rules[i]
-		if here += 1 + len(r.matches); here > maxVisits {
+		if here += r.visits(); here > maxVisits {
 			return r.line, g.tooLong(c)
 		}
 		if r.kind == targetMark {
@@ -100,8 +129,17 @@ func (g *graph) visit(c int) (line int, err error) {
 }
 
 func (g *graph) tooLong(c int) error {
-	return fmt.Errorf("chain %s is too long: up to this rule a packet can visit more than %d rules and matches, counting those of the chains that are called on the way; call fewer chains, or use -g where the packet need not come back",
-		g.chains[c].name, maxVisits)
+	return fmt.Errorf("chain %s is too long: up to this rule a packet can visit more than %d rules and matches, counting those of the chains that are called on the way, and -m recent --seconds once more for each %d stamps that its table keeps; call fewer chains, use -g where the packet need not come back, or lower --hitcount or ip_pkt_list_tot",
+		g.chains[c].name, maxVisits, stampsPerVisit)
+}
+
+// visits is how many visits a packet makes in the rule, if it meets all matches.
+func (r *rule) visits() int {
+	n := 1
+	for i := range r.matches {
+		n += r.matches[i].visits
+	}
+	return n
 }
 
 // checkHandover refuses NFQUEUE rules that hand a packet back to a queue that

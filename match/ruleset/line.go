@@ -162,7 +162,7 @@ func (l *line) only(family uint8, why string) error {
 // loadMatch adds a match to the rule: command_match.
 func (l *line) loadMatch(e *matchExtension) {
 	m := e.make()
-	l.rule.matches = append(l.rule.matches, match{m, e})
+	l.rule.matches = append(l.rule.matches, match{m, e, 1})
 	for i := range l.loaded {
 		if l.loaded[i].match == e {
 			l.loaded[i].options = m.options()

@@ -113,6 +113,18 @@ func (m *recentMatch) check(l *line) error {
 	return nil
 }
 
+// stampsPerVisit is how many stamps take as long as a visit.
+const stampsPerVisit = 64
+
+// visits is how many visits the match counts as, in a table with room for ring
+// stamps an address. With --seconds it may look at all of them.
+func (m *recentMatch) visits(ring uint32) int {
+	if m.info.Seconds == 0 {
+		return 1
+	}
+	return 1 + int(ring/stampsPerVisit)
+}
+
 // meets follows recent_mt.
 func (m *recentMatch) meets(p *capture.Packet, h *hold) outcome {
 	return when(m.rule.Match(&h.Batch, h.now, p.Family, &p.Src, &p.Dst, p.TTL, p.Leaving()))

@@ -40,6 +40,7 @@ type device struct {
 type match struct {
 	matcher
 	*matchExtension
+	visits int // how many visits asking it counts as: see maxVisits
 }
 
 // targetKind tells the targets apart.

@@ -21,8 +21,8 @@
 //   - --seconds is printed without a sign.
 //
 // TestLiveRules compares with the kernel and holds an example of each. Chains
-// that call each other so often that one packet could visit more than maxVisits
-// rules are refused as well.
+// that call each other so often that one packet could make more than maxVisits
+// visits are refused as well.
 //
 // Each match and each target with options has a file of its own. A new match is
 // a file match_NAME.go and a line in matches.
@@ -62,6 +62,7 @@ func Parse(name string, text []byte, p recent.Params) (*File, error) {
 		return nil, r.file.at(n+1, err)
 	}
 	r.file.sort()
+	r.file.weigh(r.params)
 	if line, err := r.file.check(); err != nil {
 		return nil, r.file.at(line, err)
 	}

@@ -63,7 +63,7 @@ func (s *Set) flatten() error {
 	}
 	var infos []recent.Info
 	var lines []int // of the file, one for each of infos
-	var waiting []*recentMatch
+	var waiting []*match
 	for i := range s.rules {
 		r := &s.rules[i]
 		if r.calls() {
@@ -78,9 +78,7 @@ func (s *Set) flatten() error {
 		r.matches = slices.Clone(r.matches)
 		for j := range r.matches {
 			if m, ok := r.matches[j].matcher.(*recentMatch); ok {
-				own := &recentMatch{info: m.info}
-				r.matches[j].matcher = own
-				infos, lines, waiting = append(infos, m.info), append(lines, r.line), append(waiting, own)
+				infos, lines, waiting = append(infos, m.info), append(lines, r.line), append(waiting, &r.matches[j])
 			}
 		}
 	}
@@ -93,7 +91,8 @@ func (s *Set) flatten() error {
 		return err
 	}
 	for i, m := range waiting {
-		m.rule = s.taken[i]
+		own := &recentMatch{rule: s.taken[i], info: infos[i]}
+		m.matcher, m.visits = own, own.visits(own.rule.Ring())
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"recentfs/capture"
+	"recentfs/match/recent"
 )
 
 // doubling is chains d0 to dN, each but the first calling the one before it
@@ -48,6 +49,51 @@ func TestMaxVisits(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			_, err := Parse("rules", []byte(c.text), classic)
+			switch {
+			case err == nil && c.want != "":
+				t.Errorf("taken, want %q", c.want)
+			case err != nil && (c.want == "" || !strings.HasPrefix(err.Error(), c.want)):
+				t.Errorf("refused with %q, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestMaxVisitsOfStamps: a match counts as more visits where it may look at many
+// stamps.
+func TestMaxVisitsOfStamps(t *testing.T) {
+	keeps := func(tot uint32) recent.Params {
+		p := classic
+		p.PktListTot = tot
+		return p
+	}
+	seconds := func(n int) string { return strings.Repeat("-A a -m recent --rcheck --seconds 60\n", n) }
+	// A rule of large is 1026 visits: itself, its match, and 65536 stamps by 64.
+	large := func(n int, more string) string {
+		return "*recent\n:QUEUE0 ACCEPT\n" + strings.Repeat("-A QUEUE0 -m recent --rcheck --seconds 60 --hitcount 60000\n", n) + more + "COMMIT\n"
+	}
+	const needsMany = "-A QUEUE0 -m recent --rcheck --hitcount 60000 --name DEFAULT\n"
+	for _, c := range []struct {
+		name   string
+		params recent.Params
+		text   string
+		want   string
+	}{
+		{"20 stamps", keeps(20), calls(1000, seconds(499)+"-A a\n", ""), ""},
+		{"63 stamps", keeps(63), calls(1000, seconds(499)+"-A a\n", ""), ""},
+		{"64 stamps", keeps(64), calls(1000, seconds(333), ""), ""},
+		{"64 stamps, one rule more", keeps(64), calls(1000, seconds(333), "-A QUEUE0\n"), "rules:1337: chain QUEUE0 is too long"},
+		{"255 stamps", keeps(255), calls(1000, seconds(199)+strings.Repeat("-A a\n", 4), ""), ""},
+		{"255 stamps, one rule more", keeps(255), calls(1000, seconds(199)+strings.Repeat("-A a\n", 4), "-A QUEUE0\n"), "rules:1207: chain QUEUE0 is too long"},
+		{"65536 stamps", modern, large(974, ""), ""},
+		{"65536 stamps, one match more", modern, large(975, ""), "rules:977: chain QUEUE0 is too long"},
+		{"65536 stamps without --seconds", modern, large(974, strings.Repeat(needsMany, 300)), ""},
+		{"32 stamps", modern, calls(1000, seconds(499)+"-A a\n", ""), ""},
+		{"32 stamps for this rule and 65536 for another", modern, calls(1000, seconds(10), needsMany), "rules:111: chain QUEUE0 is too long"},
+		{"65536 stamps in another table", modern, calls(1000, seconds(498), strings.Replace(needsMany, "DEFAULT", "B", 1)), ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Parse("rules", []byte(c.text), c.params)
 			switch {
 			case err == nil && c.want != "":
 				t.Errorf("taken, want %q", c.want)
@@ -141,6 +187,41 @@ func TestHoldEnds(t *testing.T) {
 	}
 }
 
+// TestHoldEndsByStamps: a packet gives the table's lock back earlier where it may
+// look at many stamps.
+func TestHoldEndsByStamps(t *testing.T) {
+	const many, few = "-m recent --rcheck --seconds 60 --hitcount 60000\n", "-m recent --rcheck --seconds 60\n"
+	for _, c := range []struct {
+		name, before, rule string
+		rules, count       int
+	}{
+		{"within", many, many, 3, 3*1026 + 1},
+		{"one rule more", many, many, 4, 1025 + 1},
+		{"few stamps", few, few, 4, 4*2 + 1},
+		{"a table that was made for many stamps", many, few, 4, 1025 + 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			reg, clock := newRegistry(t, modern)
+			var set *Set
+			for _, rules := range []string{"-A QUEUE0 " + c.before, strings.Repeat("-A QUEUE0 "+c.rule, c.rules)} {
+				var err error
+				set, err = mustParse(t, "*recent\n:QUEUE0 ACCEPT\n"+rules+"COMMIT\n", modern).Load(reg)
+				if err != nil {
+					t.Fatal(err)
+				}
+				defer set.Close()
+			}
+			h := hold{now: clock.Now()}
+			p := v4
+			set.Queue(0).walk(&p, &h, 0)
+			h.End()
+			if h.visits != c.count {
+				t.Errorf("%d visits since the lock was given back, want %d", h.visits, c.count)
+			}
+		})
+	}
+}
+
 // probe is a match that calls a function. Any packet meets it.
 type probe struct {
 	matcher
@@ -160,7 +241,7 @@ func TestWriterWaitsForVisits(t *testing.T) {
 		strings.Repeat("-A QUEUE0\n", maxHeld)+"-A QUEUE0 -j DROP\nCOMMIT\n")
 	written := make(chan error, 1)
 	ask := func(rule int, call func()) {
-		b.rules[rule].matches = []match{{probe{call: call}, &matchExtension{name: "probe"}}}
+		b.rules[rule].matches = []match{{probe{call: call}, &matchExtension{name: "probe"}, 1}}
 	}
 	ask(1, func() {
 		go func() {
