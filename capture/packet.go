@@ -51,8 +51,12 @@ type Packet struct {
 	// Socket means that the packet has a socket of this network namespace, as far
 	// as that can be known (recent_mt: skb->sk).
 	Socket bool
-	Length uint32 // bytes from the network header on, as sent (skb->len)
-	Data   []byte // bytes from the network header on, perhaps cut short
+	// Owned means that a process holds the packet's socket. UID and GID are that
+	// process's then, as the first user namespace numbers them.
+	Owned    bool
+	UID, GID uint32
+	Length   uint32 // bytes from the network header on, as sent (skb->len)
+	Data     []byte // bytes from the network header on, perhaps cut short
 
 	Header
 

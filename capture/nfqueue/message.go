@@ -25,6 +25,7 @@ const (
 	attrCapLen     = 13
 	attrSkbInfo    = 14
 	attrUID        = 16
+	attrGID        = 17
 
 	attrTypeMask = 1<<14 - 1 // NLA_TYPE_MASK
 
@@ -48,7 +49,6 @@ type metadata struct {
 	id      uint32
 	in, out uint32 // device indexes; 0 is no device
 	info    uint32 // the flags of NFQA_SKB_INFO
-	uid     bool   // the message has NFQA_UID
 }
 
 // parse reads one message, as nfqnl_build_packet_message forms it. It fills p except
@@ -115,7 +115,9 @@ func attributes(b []byte, p *capture.Packet, m *metadata) (identified, whole boo
 		case attrSkbInfo:
 			m.info = number(value)
 		case attrUID:
-			m.uid = true
+			p.Owned, p.UID = true, number(value)
+		case attrGID:
+			p.GID = number(value)
 		case attrPayload:
 			p.Data = value
 		}

@@ -66,8 +66,8 @@ func TestParse(t *testing.T) {
 			capture.Packet{Queue: 5, Hook: capture.Forward, Mark: 0x1234, Length: 1500}, syn},
 		{"arriving", packetMessage(packetHdr(1, capture.Input), attr{attrInDev, be32(3)}, payload), kindPacket, metadata{id: 1, in: 3},
 			capture.Packet{Queue: 5, Hook: capture.Input, Length: 40}, syn},
-		{"with the uid of a socket", packetMessage(packetHdr(1, capture.Output), attr{attrOutDev, be32(4)}, attr{attrUID, be32(0)}, attr{attrSkbInfo, be32(1)}, payload), kindPacket,
-			metadata{id: 1, out: 4, info: checksumNotReady, uid: true}, capture.Packet{Queue: 5, Hook: capture.Output, Length: 40}, syn},
+		{"with the owner of a socket", packetMessage(packetHdr(1, capture.Output), attr{attrOutDev, be32(4)}, attr{attrUID, be32(1000)}, attr{attrGID, be32(100)}, attr{attrSkbInfo, be32(1)}, payload), kindPacket,
+			metadata{id: 1, out: 4, info: checksumNotReady}, capture.Packet{Queue: 5, Hook: capture.Output, Length: 40, Owned: true, UID: 1000, GID: 100}, syn},
 		{"no payload", packetMessage(packetHdr(1, capture.Input)), kindPacket, metadata{id: 1},
 			capture.Packet{Queue: 5, Hook: capture.Input}, nil},
 		{"short mark", packetMessage(packetHdr(1, capture.Input), attr{attrMark, []byte{1, 2, 3}}, payload), kindPacket, metadata{id: 1},
@@ -114,7 +114,8 @@ func TestParse(t *testing.T) {
 // samePacket compares what parse sets, without Data.
 func samePacket(a, b *capture.Packet) bool {
 	return a.Queue == b.Queue && a.Hook == b.Hook && a.Length == b.Length &&
-		a.Header == b.Header && a.Mark == b.Mark && a.Marked == b.Marked && a.Verdict == b.Verdict
+		a.Header == b.Header && a.Mark == b.Mark && a.Marked == b.Marked && a.Verdict == b.Verdict &&
+		a.Owned == b.Owned && a.UID == b.UID && a.GID == b.GID
 }
 
 func TestAppendVerdict(t *testing.T) {

@@ -26,7 +26,7 @@ const (
 //     no socket of this one.
 func hasSocket(p *capture.Packet, m *metadata) bool {
 	switch {
-	case m.uid:
+	case p.Owned:
 		return true
 	case p.Hook == capture.Forward:
 		return false

@@ -32,8 +32,6 @@ func TestHasSocket(t *testing.T) {
 		metadata metadata
 		want     bool
 	}{
-		{"a process's datagram", leaving, v4(udp, 0, 64), metadata{out: out, uid: true, info: checksumNotReady}, true},
-		{"a process's raw packet", leaving, v6(icmp6, 0, 255, "fd09::1"), metadata{out: out, uid: true}, true},
 		{"forwarded", passing, v4(udp, 0, 63), metadata{in: in, out: out, info: checksumNotReady}, false},
 		{"forwarded, checksum unknown", passing, v6(udp, 0, 63, "fd09::2"), metadata{in: in, out: out, info: checksumNotVerified}, false},
 		{"forwarded to where it came from", passing, v6(udp, 0, 63, "fd09::2"), metadata{in: in, out: in}, false},
@@ -61,6 +59,10 @@ func TestHasSocket(t *testing.T) {
 			p := capture.Packet{Hook: hook, Header: c.header}
 			if got := hasSocket(&p, &c.metadata); got != c.want {
 				t.Errorf("%s at hook %d: %v, want %v", c.name, hook, got, c.want)
+			}
+			p.Owned = true
+			if !hasSocket(&p, &c.metadata) {
+				t.Errorf("%s at hook %d, with a process: no socket", c.name, hook)
 			}
 		}
 	}

@@ -113,6 +113,9 @@ func TestDecideDoesNotAllocate(t *testing.T) {
 	} {
 		b := load(t, text)
 		batch := []capture.Packet{v4, v6, with(v4, udp), with(v4, icmp(8, 0)), with(v6, icmp(128, 0)), with(v4, fragment(1)), {}}
+		for i := range batch {
+			batch[i].Data = make([]byte, 300)
+		}
 		q := b.Queue(0)
 		if n := testing.AllocsPerRun(100, func() {
 			b.clock.Set(b.clock.Now() + 1)
@@ -128,7 +131,7 @@ const everything = `*recent
 :QUEUE0 ACCEPT
 :a -
 :b -
--A a -j LOG --log-prefix "a: "
+-A a -j LOG --log-prefix "a: " --log-tcp-sequence --log-tcp-options --log-ip-options --log-uid
 -A a -i eth+ -o eth1 -m recent --set --name A
 -A a -g b
 -A b -p tcp -m multiport --dports 22,80:90 -m recent --update --seconds 5 --reap --hitcount 3 --rttl --name A

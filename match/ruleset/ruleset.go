@@ -10,7 +10,8 @@
 //
 // The text differs from what iptables takes and prints:
 //   - A rule that could never match is refused if the printed rule would match.
-//   - A string or a port that iptables or the kernel would cut is refused.
+//   - A string or a port that iptables or the kernel would cut is refused, but a
+//     log prefix is cut.
 //   - A quote that stays open is refused.
 //   - ICMP, -m ttl, or a mask, in a rule of the other family is refused.
 //   - A host name is refused, also before a mask of 0, and so is a zone.

@@ -9,8 +9,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"recentfs/capture"
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
@@ -158,35 +156,6 @@ func TestLogFull(t *testing.T) {
 	}
 	if n := b.LogsDropped(); n != 5 {
 		t.Errorf("%d records dropped, want 5", n)
-	}
-}
-
-func TestLogRecord(t *testing.T) {
-	for _, c := range []struct {
-		name   string
-		packet capture.Packet
-		want   string
-	}{
-		{"TCP", with(v4, mark(0x10)), "p: IN=eth0 OUT=eth1 SRC=192.0.2.1 DST=198.51.100.7 LEN=60 TTL=64 PROTO=TCP SPT=1024 DPT=22 SYN MARK=0x10"},
-		{"all flags", with(v4, flags(0xff)), "p: IN=eth0 OUT=eth1 SRC=192.0.2.1 DST=198.51.100.7 LEN=60 TTL=64 PROTO=TCP SPT=1024 DPT=22 CWR ECE URG ACK PSH RST SYN FIN"},
-		{"UDP from here", with(v4, udp, devices("", "eth1")), "p: IN= OUT=eth1 SRC=192.0.2.1 DST=198.51.100.7 LEN=60 TTL=64 PROTO=UDP SPT=1024 DPT=22"},
-		{"ICMP", with(v4, icmp(8, 0), devices("abcdefghijklmno", "")), "p: IN=abcdefghijklmno OUT= SRC=192.0.2.1 DST=198.51.100.7 LEN=60 TTL=64 PROTO=ICMP TYPE=8 CODE=0"},
-		{"ICMPv6", with(v6, icmp(128, 0)), "p: IN=eth0 OUT=eth1 SRC=2001:0db8:0000:0000:0000:0000:0000:0001 DST=2001:0db8:0007:0000:0000:0000:0000:0007 LEN=60 HOPLIMIT=64 PROTO=ICMPv6 TYPE=128 CODE=0"},
-		{"fragment", with(v4, fragment(185)), "p: IN=eth0 OUT=eth1 SRC=192.0.2.1 DST=198.51.100.7 LEN=60 TTL=64 FRAG:185 PROTO=TCP"},
-		{"truncated", with(v4, truncated), "p: IN=eth0 OUT=eth1 SRC=192.0.2.1 DST=198.51.100.7 LEN=60 TTL=64 PROTO=TCP INCOMPLETE"},
-		{"GRE", with(v4, protocol(unix.IPPROTO_GRE)), "p: IN=eth0 OUT=eth1 SRC=192.0.2.1 DST=198.51.100.7 LEN=60 TTL=64 PROTO=47"},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			b := load(t, "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j LOG --log-prefix \"p: \" --log-level info\nCOMMIT\n")
-			b.decide(c.packet)
-			r := <-b.Logs()
-			if got := r.String(); got != c.want {
-				t.Errorf("logged as\n%s, want\n%s", got, c.want)
-			}
-			if r.Level != 6 || r.Queue != 0 {
-				t.Errorf("level %d, queue %d, want 6, 0", r.Level, r.Queue)
-			}
-		})
 	}
 }
 

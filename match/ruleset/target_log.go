@@ -32,6 +32,7 @@ var logLevels = map[string]uint8{
 type logTarget struct {
 	prefix string
 	level  uint8
+	flags  logFlags
 	hz     uint32
 	// full is when the bucket will be full again, in 1/logPerSecond jiffies: a
 	// record may pass while it is less than a burst ahead.
@@ -40,7 +41,7 @@ type logTarget struct {
 
 // start is a copy whose bucket is full.
 func (t *logTarget) start(clock jiffies.Clock) *logTarget {
-	c := &logTarget{prefix: t.prefix, level: t.level, hz: clock.HZ()}
+	c := &logTarget{prefix: t.prefix, level: t.level, flags: t.flags, hz: clock.HZ()}
 	c.full.Store(uint64(clock.Now()) * logPerSecond)
 	return c
 }
@@ -76,11 +77,11 @@ func (o logOptions) options() []option {
 	return []option{
 		{names: []string{"log-level"}, args: 1, read: o.readLevel},
 		{names: []string{"log-prefix"}, args: 1, read: o.readPrefix},
-		{names: []string{"log-tcp-sequence"}, read: refuseLogOption},
-		{names: []string{"log-tcp-options"}, read: refuseLogOption},
-		{names: []string{"log-ip-options"}, read: refuseLogOption},
-		{names: []string{"log-uid"}, read: refuseLogOption},
-		{names: []string{"log-macdecode"}, read: refuseLogOption},
+		{names: []string{"log-tcp-sequence"}, read: o.set(logTCPSequence)},
+		{names: []string{"log-tcp-options"}, read: o.set(logTCPOptions)},
+		{names: []string{"log-ip-options"}, read: o.set(logIPOptions)},
+		{names: []string{"log-uid"}, read: o.set(logUID)},
+		{names: []string{"log-macdecode"}, read: refuseMAC},
 	}
 }
 
@@ -97,16 +98,25 @@ func (o logOptions) readLevel(_ *line, g *given) error {
 	return nil
 }
 
+// readPrefix cuts a long prefix, as xtopt_parse_string does.
 func (o logOptions) readPrefix(_ *line, g *given) error {
-	if n := len(g.arg[0]); n == 0 || n > maxLogPrefix {
-		return fmt.Errorf("%s has %d bytes: it may have 1 to %d", g.name, n, maxLogPrefix)
+	if g.arg[0] == "" {
+		return fmt.Errorf("%s is empty: leave it out, or give it 1 to %d bytes", g.name, maxLogPrefix)
 	}
-	o.prefix = g.arg[0]
+	o.prefix = g.arg[0][:min(len(g.arg[0]), maxLogPrefix)]
 	return nil
 }
 
-func refuseLogOption(_ *line, g *given) error {
-	return fmt.Errorf("%s: a packet's options, sequence numbers and owner are unknown here, leave this out or log in the kernel", g.name)
+// set returns what reads an option that is one of the flags.
+func (o logOptions) set(f logFlags) func(*line, *given) error {
+	return func(*line, *given) error {
+		o.flags |= f
+		return nil
+	}
+}
+
+func refuseMAC(_ *line, g *given) error {
+	return fmt.Errorf("%s: the queue does not hand over a packet's link header, leave this out or log in the kernel", g.name)
 }
 
 func (o logOptions) check(*line) error { return nil }
@@ -118,6 +128,11 @@ func appendLog(b []byte, t *target) []byte {
 	}
 	if t.log.level != defaultLogLevel {
 		b = fmt.Appendf(b, " --log-level %d", t.log.level)
+	}
+	for i, name := range [...]string{" --log-tcp-sequence", " --log-tcp-options", " --log-ip-options", " --log-uid"} {
+		if t.log.flags&(1<<i) != 0 {
+			b = append(b, name...)
+		}
 	}
 	return b
 }
@@ -133,14 +148,8 @@ func (s *Set) LogsDropped() uint64 { return s.logsDropped.Load() }
 // log makes a record. It does not wait for a reader.
 func (q *Queue) log(t *logTarget, p *capture.Packet, now jiffies.Jiffies) {
 	if t.allow(now) {
-		r := LogRecord{
-			Level: t.level, Prefix: t.prefix, Queue: q.number,
-			Header: p.Header, Length: p.Length, Mark: p.Mark,
-		}
-		copy(r.in[:], p.In)
-		copy(r.out[:], p.Out)
 		select {
-		case q.set.logs <- r:
+		case q.set.logs <- newLogRecord(t, p):
 			return
 		default:
 		}

@@ -49,11 +49,6 @@ var ruleDifferences = []ruleDifference{
 		example: "-m comment --comment " + strings.Repeat("c", 256),
 	},
 	{
-		reason: "a string that the kernel would cut is refused: a log prefix",
-		kind:   weRefuse, covers: regexp.MustCompile(`--log-prefix l{30}`),
-		example: "-j LOG --log-prefix " + strings.Repeat("l", 30),
-	},
-	{
 		reason: "a port that would be cut to 16 bits is refused: getaddrinfo",
 		kind:   weRefuse, covers: regexp.MustCompile(`-p (udp|17) .*` + portOption + ` \S*65536`),
 		example: "-p udp --dport 65536",

@@ -223,7 +223,8 @@ func (g *ruleGen) target() string {
 	case 1:
 		return "-j NFQUEUE" + g.pick("", " --queue-num "+g.port())
 	case 2:
-		return "-j LOG" + g.pick("", " --log-prefix "+g.text(20)) + g.pick("", " --log-level "+g.pick("0", "4", "7", "8", "debug", "warning", "info", "err", "error", "panic"))
+		return "-j LOG" + g.pick("", " --log-prefix "+g.text(20)) + g.pick("", " --log-level "+g.pick("0", "4", "7", "8", "debug", "warning", "info", "err", "error", "panic")) +
+			g.pick("", " --log-uid", " --log-tcp-options --log-ip-options", " --log-ip-options --log-tcp-sequence", " --log-uid=1", " --log-tcp")
 	}
 	return g.pick("-j ACCEPT", "-j DROP", "-j RETURN", "-j user", "-g user", "--jump DROP", "--goto user")
 }

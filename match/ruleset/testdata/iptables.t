@@ -262,4 +262,12 @@ foo;belongs to no option;FAIL
 -j LOG --log-prefix abc --log-level debug;-j LOG --log-prefix abc --log-level 7;OK
 -j LOG --log-level warning;-j LOG;OK
 -j LOG --log-level 9;from 0 to 7;FAIL
--j LOG --log-prefix "";1 to 29;FAIL
+-j LOG --log-prefix "";1 to 29 bytes;FAIL
+-j LOG --log-prefix abcdefghijklmnopqrstuvwxyz123;=;OK
+-j LOG --log-prefix abcdefghijklmnopqrstuvwxyz1234;-j LOG --log-prefix abcdefghijklmnopqrstuvwxyz123;OK
+-j LOG --log-prefix "abcdefghijklmnopqrstuvwxyz12 345";-j LOG --log-prefix "abcdefghijklmnopqrstuvwxyz12 ";OK
+-j LOG --log-uid --log-ip-options --log-tcp-options --log-tcp-sequence --log-prefix a;-j LOG --log-prefix a --log-tcp-sequence --log-tcp-options --log-ip-options --log-uid;OK
+-j LOG --log-uid;=;OK
+-j LOG --log-tcp-s --log-tcp-o;-j LOG --log-tcp-sequence --log-tcp-options;OK
+-j LOG --log-uid --log-uid;twice;FAIL
+-j LOG ! --log-uid;cannot be inverted;FAIL

@@ -58,8 +58,7 @@
 -j REJECT --reject-with tcp-reset;no chain of this name;FAIL
 -j NFQUEUE --queue-num 1 --queue-bypass;a verdict can only name a queue;FAIL
 -j NFQUEUE --queue-balance 1:2;a verdict can only name a queue;FAIL
--j LOG --log-uid;log in the kernel;FAIL
--j LOG --log-prefix abcdefghijklmnopqrstuvwxyz1234;1 to 29;FAIL
+-j LOG --log-macdecode;log in the kernel;FAIL
 -j QUEUE0;only its queue enters;FAIL
 -c 1 2;has no meaning in a file;FAIL
 -t recent;has no meaning in a file;FAIL
