@@ -148,10 +148,7 @@ func TestLateAnswer(t *testing.T) {
 			files, folder := newFilesystem()
 			reg := emptyModule(t).NewRegistry(folder.Update)
 			h := &shown{reg: reg, dir: lab.TempDir(t)}
-			var err error
-			if h.m, err = newUnmounted(h.dir); err != nil {
-				t.Fatal(err)
-			}
+			h.m = unmounted(t, h.dir)
 			rule := h.rule(t, "foo")
 			l := &late{filesystem: files, op: op, destroy: func() { reg.Destroy(rule) }}
 			h.m.fs = files

@@ -40,6 +40,7 @@ type Mountpoint struct {
 	fs      *filesystem // nil where it shows no tables
 	dir     string      // absolute, without symbolic links
 	created []string    // the directories that were created for it, innermost first
+	dead    int         // the ID of the dead mount that it covers, or 0
 	hidden  []string    // the plain files in the directory under it
 	dev     uint64      // the mounted file system's st_dev
 	conn    *device.Conn
@@ -49,7 +50,9 @@ type Mountpoint struct {
 // It needs CAP_SYS_ADMIN. A directory that is not there is made, and removed again
 // when the mount ends. The mount takes the place of what a dead recentfs left
 // mounted. Until then that stays, so that no write makes a plain file in the
-// directory under it. An error leaves the directory as it was.
+// directory under it. The directory under a dead mount is not removed: nobody
+// knows any more whether the dead recentfs made it or an administrator did, and an
+// empty directory does no harm. An error leaves the directory as it was.
 //
 // When Registry.CheckAll or Destroy returns, every path leads to the tables of that
 // moment: a table that is gone is ENOENT, and one of the same name that was made
@@ -86,19 +89,30 @@ func (m *Mountpoint) Dir() string { return m.dir }
 // newMountpoint mounts fs and answers for it. tables is fs where it shows tables,
 // and otherwise nil.
 func newMountpoint(dir string, fs fuse.RawFileSystem, tables *filesystem) (*Mountpoint, error) {
-	m, err := newUnmounted(dir)
-	if err != nil {
-		return nil, err
-	}
-	m.fs = tables
-	if err := m.serve(fs, device.Options()); err != nil {
+	m := &Mountpoint{fs: tables}
+	if err := m.mount(dir, fs); err != nil {
 		m.removeCreated()
 		return nil, err
 	}
-	if err := m.detachDeadBelow(); err != nil {
-		return nil, errors.Join(err, m.Unmount())
-	}
 	return m, nil
+}
+
+// mount mounts fs and answers for it, while no other recentfs starts on dir.
+func (m *Mountpoint) mount(dir string, fs fuse.RawFileSystem) error {
+	if err := m.chooseDir(dir); err != nil {
+		return err
+	}
+	defer lockMounts(m.dir)()
+	if err := m.lookUnder(); err != nil {
+		return err
+	}
+	if err := m.serve(fs, device.Options()); err != nil {
+		return err
+	}
+	if err := m.detachDeadBelow(); err != nil {
+		return errors.Join(err, m.unmount())
+	}
+	return nil
 }
 
 // serve mounts a file system and starts to answer for it.

@@ -11,42 +11,29 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// newUnmounted is a mount point with a directory to mount on, before the mount. An
-// error leaves nothing behind.
-func newUnmounted(dir string) (*Mountpoint, error) {
-	m := &Mountpoint{}
-	if err := m.chooseDir(dir); err != nil {
-		m.removeCreated()
-		return nil, err
-	}
-	return m, nil
-}
-
-// chooseDir finds or creates the directory, and makes sure that the mount hides
-// nothing that it should not.
+// chooseDir finds or creates the directory.
 func (m *Mountpoint) chooseDir(dir string) error {
 	dir, err := filepath.Abs(dir)
 	if err != nil {
 		return fmt.Errorf("mount point %s: %w", dir, err)
 	}
-	if m.dir, err = resolve(dir); err != nil {
-		if !errors.Is(err, os.ErrNotExist) {
-			return fmt.Errorf("mount point %s: %w: choose another", dir, err)
-		}
-		if err := m.mkdir(dir); err != nil {
-			return fmt.Errorf("mount point %s cannot be made: %w: choose another", dir, err)
-		}
-		if m.dir, err = resolve(dir); err != nil {
-			return fmt.Errorf("mount point %s: %w", dir, err)
+	if m.dir, err = resolve(dir); errors.Is(err, os.ErrNotExist) {
+		failed := m.mkdir(dir)
+		if m.dir, err = resolve(dir); err != nil && failed != nil { // another recentfs may have made it
+			return fmt.Errorf("mount point %s cannot be made: %w: choose another", dir, failed)
 		}
 	}
-	dead, err := keepOneDead(m.dir)
 	if err != nil {
-		return err
+		return fmt.Errorf("mount point %s: %w: choose another", dir, err)
 	}
-	if dead {
-		m.created = []string{m.dir} // by the recentfs that is dead: we remove it in its place
-		return nil
+	return nil
+}
+
+// lookUnder makes sure that the mount hides nothing that it should not. The
+// directory under a dead mount is out of reach.
+func (m *Mountpoint) lookUnder() (err error) {
+	if m.dead, err = keepOneDead(m.dir); err != nil || m.dead != 0 {
+		return err
 	}
 	m.hidden, err = checkEmpty(m.dir)
 	return err

@@ -59,10 +59,7 @@ func TestRequests(t *testing.T) {
 	files, folder := newFilesystem()
 	reg := emptyModule(t).NewRegistry(folder.Update)
 	h := &shown{reg: reg, dir: lab.TempDir(t)}
-	var err error
-	if h.m, err = newUnmounted(h.dir); err != nil {
-		t.Fatal(err)
-	}
+	h.m = unmounted(t, h.dir)
 	h.m.fs = files
 	opts := device.Options()
 	opts.Debug, opts.Logger = true, log.New(ops, "", 0)

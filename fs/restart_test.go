@@ -13,7 +13,6 @@ import (
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
-	"recentfs/fs/device"
 	"recentfs/tests/lab"
 )
 
@@ -271,15 +270,8 @@ func TestUnmountDetachesDeadBelow(t *testing.T) {
 	lab.NeedRoot(t)
 	dir := lab.TempDir(t)
 	kill(mountElsewhere(t, dir))
-	m, err := newUnmounted(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	files, _ := newFilesystem()
-	m.fs = files
-	if err := m.serve(files, device.Options()); err != nil {
-		t.Fatal(err)
-	}
+	m := unmounted(t, dir)
+	m.serveTables(t)
 	if n := mounts(t, dir); n != 2 {
 		t.Fatalf("%d mounts on the directory, want 2", n)
 	}

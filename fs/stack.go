@@ -3,6 +3,8 @@ package fs
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
+	"time"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -44,40 +46,104 @@ func (m *Mountpoint) is(mount *mountinfo.Info) bool {
 	return unix.Mkdev(uint32(mount.Major), uint32(mount.Minor)) == m.dev
 }
 
+// errOther says that another recentfs serves dir.
+func errOther(dir string) error {
+	return fmt.Errorf("mount point %s: another recentfs is mounted there: stop it, or choose another mount point", dir)
+}
+
 // isDead tells whether the uppermost mount on a directory is of a recentfs that
 // has ended. One that is alive is an error.
 func isDead(dir string, mounts []*mountinfo.Info) (bool, error) {
 	if len(mounts) == 0 || mounts[0].FSType != fsType {
 		return false, nil
 	}
-	// The kernel may answer stat from memory. This always asks the process that
-	// serves the mount.
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); !errors.Is(err, unix.ENOTCONN) {
-		return false, fmt.Errorf("mount point %s: another recentfs is mounted there: stop it, or choose another mount point", dir)
+	switch err := ask(dir); {
+	case errors.Is(err, unix.ENOTCONN):
+		return true, nil
+	case errors.Is(err, errNoAnswer):
+		return false, fmt.Errorf("mount point %s: another recentfs is mounted there and does not answer: kill it, or let it continue if it is stopped (SIGCONT), or choose another mount point", dir)
 	}
-	return true, nil
+	return false, errOther(dir)
+}
+
+var errNoAnswer = errors.New("no answer")
+
+// answerWait is how long ask waits.
+const answerWait = 2 * time.Second
+
+// ask has the process that serves a mount answer, which it cannot where it is
+// stopped. Then the thread that asks stays until that process continues or ends,
+// or until ours ends.
+func ask(dir string) error {
+	answer := make(chan error, 1)
+	go func() {
+		// The kernel may answer stat from memory. This always asks the process.
+		var st unix.Statfs_t
+		answer <- unix.Statfs(dir, &st)
+	}()
+	select {
+	case err := <-answer:
+		return err
+	case <-time.After(answerWait):
+		return errNoAnswer
+	}
+}
+
+// IsLive tells whether a mount of a recentfs is on dir whose process has not ended.
+func IsLive(dir string) bool {
+	real, err := resolve(dir)
+	if err != nil {
+		return false
+	}
+	mounts, err := mountsOn(real)
+	if err != nil {
+		return false
+	}
+	_, err = isDead(real, mounts)
+	return err != nil
+}
+
+// lockWait is how long lockMounts waits. Another recentfs that holds the lock may
+// be waiting for an answer.
+const lockWait = 2 * answerWait
+
+// lockMounts waits until no other recentfs looks at the mounts on dir and changes
+// them, and keeps others away until unlock. The lock is on the directory above,
+// since a dead mount cannot be opened. Any user may hold that lock, and must not
+// stop a start: after lockWait we go on without it, and detachDeadBelow notices
+// another that did so too.
+func lockMounts(dir string) (unlock func()) {
+	fd, err := unix.Open(filepath.Dir(dir), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return func() {}
+	}
+	for start := time.Now(); time.Since(start) < lockWait; time.Sleep(10 * time.Millisecond) {
+		if err := unix.Flock(fd, unix.LOCK_EX|unix.LOCK_NB); !errors.Is(err, unix.EWOULDBLOCK) {
+			break // we hold it, or this file system has no locks
+		}
+	}
+	return func() { unix.Close(fd) }
 }
 
 // keepOneDead detaches the mounts that killed recentfs processes have left on dir,
-// but for one. It returns whether that one is there. The one stays until a new
-// mount covers it: a write to a dead mount fails, while a write to the directory
-// under it makes a plain file.
-func keepOneDead(dir string) (dead bool, err error) {
+// but for one. It returns the ID of that one, or 0 where there is none. The one
+// stays until a new mount covers it: a write to a dead mount fails, while a write
+// to the directory under it makes a plain file.
+func keepOneDead(dir string) (id int, err error) {
 	for {
 		mounts, err := mountsOn(dir)
 		if err != nil {
-			return false, fmt.Errorf("mount point %s: %w", dir, err)
+			return 0, fmt.Errorf("mount point %s: %w", dir, err)
 		}
 		dead, err := isDead(dir, mounts)
 		if err != nil || !dead {
-			return false, err
+			return 0, err
 		}
 		if len(mounts) < 2 || mounts[1].FSType != fsType {
-			return true, nil
+			return mounts[0].ID, nil
 		}
 		if err := unix.Unmount(dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-			return false, fmt.Errorf("mount point %s: detaching the dead mount there: %w: run as root", dir, err)
+			return 0, fmt.Errorf("mount point %s: detaching the dead mount there: %w: run as root", dir, err)
 		}
 	}
 }
@@ -91,10 +157,16 @@ const moveMountBeneath = 0x200
 //
 // Kernels before Linux 6.5 cannot put a mount beneath another. There the dead
 // one stays until Unmount. There is never more than one, see keepOneDead.
+//
+// Another recentfs may have mounted since keepOneDead, where lockMounts did not
+// keep it away. The lower one of both stays, since the upper one always sees it.
 func (m *Mountpoint) detachDeadBelow() error {
 	mounts, err := mountsOn(m.dir)
-	if err != nil || len(mounts) < 2 || mounts[1].FSType != fsType {
+	if err != nil || len(mounts) < 2 || !m.is(mounts[0]) || mounts[1].FSType != fsType {
 		return err
+	}
+	if mounts[1].ID != m.dead {
+		return errOther(m.dir)
 	}
 	tree, err := unix.OpenTree(unix.AT_FDCWD, m.dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
@@ -105,7 +177,9 @@ func (m *Mountpoint) detachDeadBelow() error {
 		return fmt.Errorf("mount point %s: replacing the dead mount there: %w", m.dir, err)
 	}
 	if unix.MoveMount(tree, "", unix.AT_FDCWD, m.dir, unix.MOVE_MOUNT_F_EMPTY_PATH|moveMountBeneath) == nil {
-		err = unix.Unmount(m.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
+		if err = unix.Unmount(m.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err == nil {
+			m.dead = 0
+		}
 	} else {
 		err = unix.MoveMount(tree, "", unix.AT_FDCWD, m.dir, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
@@ -117,16 +191,15 @@ func (m *Mountpoint) detachDeadBelow() error {
 
 // detachDead detaches a dead mount that ours has covered until now.
 func (m *Mountpoint) detachDead() {
-	for {
-		mounts, err := mountsOn(m.dir)
-		if err != nil || len(mounts) == 0 || m.is(mounts[0]) {
-			return
-		}
-		if dead, _ := isDead(m.dir, mounts); !dead {
-			return
-		}
-		if unix.Unmount(m.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) != nil {
-			return
-		}
+	if m.dead == 0 {
+		return
+	}
+	defer lockMounts(m.dir)()
+	mounts, err := mountsOn(m.dir)
+	if err != nil || len(mounts) == 0 || mounts[0].ID != m.dead {
+		return
+	}
+	if dead, _ := isDead(m.dir, mounts); dead && unix.Unmount(m.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) == nil {
+		m.dead = 0
 	}
 }

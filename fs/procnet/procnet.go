@@ -57,31 +57,17 @@ func Mount(tables string, parameters []string) (*Cover, error) {
 	return c, nil
 }
 
-// MountedBy is the directory of the module (fs.MountModule) of another recentfs
-// that is alive and has covered /proc/net, or empty. module is the caller's own.
-func MountedBy(module string) string {
+// Module is the directory of the module (fs.MountModule) that a cover of /proc/net
+// leads to, or empty where there is no cover.
+func Module() string {
 	if ours, err := isCover(procNet); err != nil || !ours {
 		return ""
 	}
 	tables, err := os.Readlink(filepath.Join(netDir, "xt_recent"))
-	if other := filepath.Dir(tables); err == nil && other != module && IsLive(other) {
-		return other
-	}
-	return ""
-}
-
-// IsLive tells whether a mount of a recentfs is on dir and answers.
-func IsLive(dir string) bool {
-	real, err := filepath.EvalSymlinks(dir)
 	if err != nil {
-		return false
+		return ""
 	}
-	top, err := topMount(real)
-	if err != nil || top == nil || top.FSType != "fuse."+source {
-		return false
-	}
-	var st unix.Statfs_t
-	return unix.Statfs(dir, &st) == nil
+	return filepath.Dir(tables)
 }
 
 // mount makes the directories and mounts them.

@@ -67,11 +67,14 @@ func TestCover(t *testing.T) {
 	if text, err := os.ReadFile(procNet + "/dev"); err != nil || len(text) == 0 {
 		t.Errorf("dev has %q, %v", text, err)
 	}
-	if other := MountedBy("/nowhere"); other != "" {
-		t.Errorf("covered by %q, which is no recentfs", other)
+	if got := Module(); got != dir {
+		t.Errorf("the cover leads to the module %q, want %q", got, dir)
 	}
 	if err := Unmount(); err != nil {
 		t.Fatal(err)
+	}
+	if got := Module(); got != "" {
+		t.Errorf("without a cover the module is %q", got)
 	}
 	if _, err := os.Readlink(filepath.Join(netDir, "xt_recent")); !errors.Is(err, unix.ENOENT) {
 		t.Errorf("the links are still there: %v", err)

@@ -89,7 +89,10 @@ func keepMounted(ctx context.Context, ready func(), m *fs.Mountpoint) error {
 // coverProcNet puts the module's links and parameters in the place of the
 // kernel's, if Config.ProcNet says so.
 func (s *Server) coverProcNet(ctx context.Context, ready func()) (err error) {
-	other := procnet.MountedBy(s.module.Dir())
+	other := procnet.Module()
+	if other == s.module.Dir() || !fs.IsLive(other) {
+		other = ""
+	}
 	if s.config.ProcNet {
 		if other != "" {
 			return fmt.Errorf("--proc-net: another recentfs, which serves %s, has taken /proc/net: stop that first", other)

@@ -105,7 +105,7 @@ func liveModule(mountpoint string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if !procnet.IsLive(module) {
+	if !fs.IsLive(module) {
 		return "", fmt.Errorf("%s: no recentfs serves it: start 'recentfs run', or name its --mountpoint", mountpoint)
 	}
 	return filepath.EvalSymlinks(module)
