@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -47,6 +48,9 @@ until recentfs ends. 'recentfs exec' does the same for one command.`,
 				return fmt.Errorf("--log-level %s: it is error, warn, info or debug", level)
 			}
 			logrus.SetLevel(lvl)
+			if !slices.Contains(daemon.PacketOutputs, c.LogPackets) {
+				return fmt.Errorf("--log-packets %s: it is stderr, kmsg or syslog", c.LogPackets)
+			}
 			if c.Params, err = params.params(); err != nil {
 				return err
 			}
@@ -67,6 +71,7 @@ until recentfs ends. 'recentfs exec' does the same for one command.`,
 	cmd.Flags().StringArrayVar(&netnsRules, "netns-rules", nil, "`NAME=FILE` of rules for one of several namespaces; repeatable")
 	cmd.Flags().BoolVar(&c.ProcNet, "proc-net", false, "put the tables in the place of /proc/net/xt_recent, for the whole machine (Linux 5.2)")
 	cmd.Flags().StringVar(&level, "log-level", "info", "how much to log: error, warn, info or debug")
+	cmd.Flags().StringVar(&c.LogPackets, "log-packets", "stderr", "where LOG targets write to: stderr, kmsg (the kernel's log) or syslog")
 	return cmd
 }
 
@@ -93,7 +98,10 @@ func runDaemon(c daemon.Config) error {
 	signal.Ignore(syscall.SIGPIPE)
 	log := daemon.NewLogWriter(os.Stderr)
 	logrus.SetOutput(log)
-	defer log.Close()
+	defer func() {
+		logrus.SetOutput(os.Stderr)
+		log.Close()
+	}()
 	signals := make(chan os.Signal, 4)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 

@@ -208,7 +208,10 @@ func TestLiveLogQueued(t *testing.T) {
 var linkHeader = regexp.MustCompile(`MAC=\S+ `)
 
 // kernelLog is /dev/kmsg.
-type kernelLog struct{ fd int }
+type kernelLog struct {
+	fd    int
+	level int // of the last line
+}
 
 // openKernelLog makes LOG log in every network namespace, and reads the kernel's log
 // from here on.
@@ -235,7 +238,7 @@ func openKernelLog(t *testing.T) *kernelLog {
 	if _, err := unix.Seek(fd, 0, unix.SEEK_END); err != nil {
 		t.Fatalf("seek /dev/kmsg: %v", err)
 	}
-	return &kernelLog{fd}
+	return &kernelLog{fd: fd}
 }
 
 // line is the next line that begins with the prefix.
@@ -253,9 +256,34 @@ func (k *kernelLog) line(t *testing.T, prefix string) (line string) {
 			}
 			_, text, _ := strings.Cut(string(buf[:n]), ";")
 			if line, _, _ = strings.Cut(text, "\n"); strings.HasPrefix(line, prefix) {
+				if _, err := fmt.Sscanf(string(buf[:n]), "%d,", &k.level); err != nil {
+					return err
+				}
+				k.level &= 7 // without the facility
 				return nil
 			}
 		}
 	})
 	return line
+}
+
+// TestLiveLogKmsg: run --log-packets kmsg puts our line into the kernel's log, at the
+// rule's level.
+func TestLiveLogKmsg(t *testing.T) {
+	needKernel(t)
+	k := openKernelLog(t)
+	ns := lab.NewNetns(t)
+	prefix := fmt.Sprintf("rfs%d kmsg: ", os.Getpid())
+	lab.StartDaemon(t, ns, "*recent\n:QUEUE0 ACCEPT [0:0]\n-A QUEUE0 -j LOG --log-level notice --log-prefix \""+prefix+"\"\nCOMMIT\n", "--log-packets", "kmsg")
+	ns.Sh(t, "iptables-legacy -w -A INPUT -p udp -j NFQUEUE")
+	if err := ns.Datagram(netip.MustParseAddrPort("127.0.0.1:9")); err != nil {
+		t.Fatal(err)
+	}
+	want := regexp.MustCompile(`: IN=lo OUT= MAC= SRC=127\.0\.0\.1 DST=127\.0\.0\.1 LEN=33 .* PROTO=UDP SPT=\d+ DPT=9 LEN=13 $`)
+	if line := k.line(t, prefix); !want.MatchString(line) {
+		t.Errorf("the kernel's log has %q, want %s", line, want)
+	}
+	if k.level != 5 {
+		t.Errorf("at level %d, want that of notice", k.level)
+	}
 }

@@ -23,6 +23,8 @@ type Config struct {
 	Netns      []string
 	Mountpoint string
 	Control    string // the control socket
+	// LogPackets is one of PacketOutputs, or empty for standard error.
+	LogPackets string
 	// ProcNet puts the tables in the place of /proc/net/xt_recent.
 	ProcNet bool
 }

@@ -23,6 +23,7 @@ type instance struct {
 	registry  *recent.Registry
 	clock     jiffies.Clock
 	fatal     chan<- error // takes why a queue's loop ended by itself
+	packets   *LogWriter   // takes what LOG targets log; nil for standard error
 
 	queues       map[uint16]*queue // guarded by Server.mu
 	log          *packetLog        // of set, nil if no rule logs; guarded by Server.mu
@@ -70,7 +71,7 @@ func (i *instance) exchange(set *ruleset.Set) {
 		i.log = nil
 	}
 	if set != nil && set.Logs() != nil {
-		i.log = startPacketLog(set, i.name)
+		i.log = startPacketLog(set, i.name, i.packets)
 	}
 	if old != nil {
 		old.Close()

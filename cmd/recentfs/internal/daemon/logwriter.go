@@ -4,11 +4,8 @@ import (
 	"bytes"
 	"fmt"
 	"io"
-	"os"
 	"sync/atomic"
 	"time"
-
-	"github.com/sirupsen/logrus"
 )
 
 // LogWriter writes log lines from a goroutine of its own, so that nobody who
@@ -52,12 +49,14 @@ func (l *LogWriter) Write(line []byte) (int, error) {
 	return len(line), nil
 }
 
-// Close writes the lines that wait. Nobody may call Write after it.
-func (l *LogWriter) Close() {
-	logrus.SetOutput(os.Stderr)
+// Close writes the lines that wait, and reports whether they are written. Nobody may
+// call Write after it.
+func (l *LogWriter) Close() bool {
 	close(l.lines)
 	select {
 	case <-l.done:
+		return true
 	case <-time.After(closeTime):
+		return false
 	}
 }

@@ -1,6 +1,8 @@
 package daemon
 
 import (
+	"fmt"
+
 	"github.com/sirupsen/logrus"
 
 	"recentfs/match/ruleset"
@@ -9,13 +11,14 @@ import (
 // packetLog writes what the LOG targets of a set of rules log.
 type packetLog struct {
 	rules *ruleset.Set
-	netns string // the network namespace's name, if there are several
+	netns string     // the network namespace's name, if there are several
+	out   *LogWriter // nil for standard error
 	quit  chan struct{}
 	done  chan struct{} // closed when run has returned
 }
 
-func startPacketLog(rules *ruleset.Set, netns string) *packetLog {
-	l := &packetLog{rules: rules, netns: netns, quit: make(chan struct{}), done: make(chan struct{})}
+func startPacketLog(rules *ruleset.Set, netns string, out *LogWriter) *packetLog {
+	l := &packetLog{rules: rules, netns: netns, out: out, quit: make(chan struct{}), done: make(chan struct{})}
 	go l.run()
 	return l
 }
@@ -47,6 +50,10 @@ func (l *packetLog) stop() {
 
 // write logs a packet at its rule's level, of which syslog has eight.
 func (l *packetLog) write(r ruleset.LogRecord) {
+	if l.out != nil {
+		fmt.Fprintf(l.out, "<%d>%s\n", r.Level, r)
+		return
+	}
 	level := logrus.DebugLevel
 	switch {
 	case r.Level <= 3: // emergency to error

@@ -167,7 +167,7 @@ func (s *Server) add(found namespaces.Found) (err error) {
 	}
 	i := &instance{
 		name: found.Name, namespace: ns, rulesFile: s.config.rulesOf(found.Name),
-		registry: s.answers.module.NewRegistry(folder.Update), clock: s.clock, fatal: s.fatal, queues: make(map[uint16]*queue),
+		registry: s.answers.module.NewRegistry(folder.Update), clock: s.clock, fatal: s.fatal, packets: s.packets, queues: make(map[uint16]*queue),
 	}
 	r, err := i.prepare(s.files[i.rulesFile])
 	if err != nil {

@@ -39,6 +39,7 @@ type Server struct {
 	fatal   chan error    // why a queue's loop ended by itself
 
 	// A task sets these before it is ready. The tasks after it read them.
+	packets   *LogWriter // takes what LOG targets log; nil for standard error
 	selection *namespaces.Selection
 	tables    *fs.Mountpoint
 	root      *fs.Folder     // the tables of the only namespace; nil if each has a folder
@@ -82,6 +83,7 @@ func New(c Config) (*Server, error) {
 // Start starts all tasks. An error leaves nothing behind.
 func (s *Server) Start() error {
 	order := []task{
+		s.openPacketOutput,
 		s.selectNamespaces,
 		s.serveControl, // early, since the socket tells whether another recentfs is running
 		s.showTables,
