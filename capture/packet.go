@@ -30,15 +30,20 @@ const (
 	Accept Verdict = 1
 	Repeat Verdict = 4
 
-	queue Verdict = 3
+	queue  Verdict = 3
+	bypass Verdict = 0x8000 // NF_VERDICT_FLAG_QUEUE_BYPASS
 )
 
 // ToQueue is the verdict that moves a packet to another queue.
 func ToQueue(number uint16) Verdict { return Verdict(number)<<16 | queue }
 
+// Bypass is a verdict of ToQueue that lets the packet go on if no program has bound
+// the queue. Without it the kernel drops the packet then.
+func (v Verdict) Bypass() Verdict { return v | bypass }
+
 // Queue returns the number in a verdict of ToQueue. ok is false for other verdicts.
 func (v Verdict) Queue() (number uint16, ok bool) {
-	return uint16(v >> 16), v&0xffff == queue
+	return uint16(v >> 16), v&0xff == queue // NF_VERDICT_MASK
 }
 
 // Packet is one packet: where it is, its decoded headers, and its verdict. A source

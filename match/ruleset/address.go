@@ -28,6 +28,9 @@ func parseNetwork(text string) (n network, family uint8, err error) {
 		parse, parseMask, bits = addr.Pton6, addr.Pton6, 128
 	}
 	a, ok := parse(host)
+	if !ok && family == unix.NFPROTO_IPV4 {
+		a, ok = addr.Aton(host) // host_to_ipaddr: getaddrinfo reads fewer and larger numbers
+	}
 	if !ok {
 		return n, 0, fmt.Errorf("%q is not an address: write 192.0.2.1, 192.0.2.0/24 or 2001:db8::/32; names are not looked up", text)
 	}

@@ -23,8 +23,17 @@ type chain struct {
 	rules       []rule
 }
 
-// declare makes a chain. The policy of a chain that is not built in is "-".
+// declare makes a chain, and keeps quiet about later uses of one that it cannot
+// make. The policy of a chain that is not built in is "-".
 func (r *reader) declare(name, policy string) error {
+	err := r.makeChain(name, policy)
+	if err != nil {
+		r.silence(chainKey(name))
+	}
+	return err
+}
+
+func (r *reader) makeChain(name, policy string) error {
 	c := chain{name: name, policy: targetReturn}
 	var err error
 	if c.first, c.last, c.builtin, err = parseBuiltin(name); err != nil {
@@ -45,7 +54,11 @@ func (r *reader) declare(name, policy string) error {
 			return err
 		}
 	}
-	if _, twice := r.byName[name]; twice {
+	if i, twice := r.byName[name]; twice {
+		if c.builtin {
+			r.file.chains[i].policy = c.policy // the last one counts, as in iptables-restore
+			return nil
+		}
 		return fmt.Errorf("chain %s is declared twice: leave one out", name)
 	}
 	r.byName[name] = len(r.file.chains)
@@ -132,7 +145,7 @@ func (r *reader) lookup(name string) (index int, err error) {
 		if _, _, builtin, _ := parseBuiltin(name); builtin {
 			how = "ACCEPT"
 		}
-		return 0, fmt.Errorf("chain %s is not declared: put :%s %s [0:0] above", name, name, how)
+		return 0, once{chainKey(name), fmt.Errorf("chain %s is not declared: put :%s %s [0:0] above", name, name, how)}
 	}
 	return index, nil
 }

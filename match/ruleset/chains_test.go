@@ -48,6 +48,7 @@ func TestWalk(t *testing.T) {
 		{name: "repeat", rules: ":QUEUE0 ACCEPT\n-A QUEUE0 -j MARK --set-mark 3\n-A QUEUE0 -j REPEAT", want: capture.Repeat, mark: 3, marked: true},
 		{name: "repeat with the mark it came with", rules: ":QUEUE0 DROP\n-A QUEUE0 -j MARK --set-mark 3\n-A QUEUE0 -j REPEAT", packet: with(v4, mark(3)), want: capture.Drop, mark: 3},
 		{name: "other queue", rules: ":QUEUE0 ACCEPT\n-A QUEUE0 -j NFQUEUE --queue-num 513", want: capture.ToQueue(513)},
+		{name: "other queue, or on", rules: ":QUEUE0 ACCEPT\n-A QUEUE0 -j NFQUEUE --queue-num 513 --queue-bypass", want: 513<<16 | 0x8003},
 		{name: "log goes on", rules: ":QUEUE0 ACCEPT\n-A QUEUE0 -j LOG\n-A QUEUE0 -j DROP", want: capture.Drop},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -3,8 +3,7 @@ package ruleset
 import (
 	"errors"
 	"fmt"
-
-	"golang.org/x/sys/unix"
+	"slices"
 )
 
 // maxExpanded bounds the rules that one line with lists of addresses makes.
@@ -19,8 +18,10 @@ type line struct {
 	loaded []loaded
 	given  map[*option]bool
 
-	command  byte // 'A', 'N' or 'P'
+	command  byte // 'A', 'I', 'N' or 'P'
 	chain    string
+	position int  // -I: the rule's number
+	counted  bool // -c was given
 	policy   string
 	rule     rule
 	why      string // what made the rule one of its family
@@ -33,8 +34,8 @@ type line struct {
 // carryOut does what the line says.
 func (l *line) carryOut() error {
 	switch l.command {
-	case 'A':
-		return l.appendRules()
+	case 'A', 'I':
+		return l.addRules()
 	case 'N':
 		return l.newChain()
 	case 'P':
@@ -69,12 +70,19 @@ func (l *line) setPolicy() error {
 	return err
 }
 
-// bare reports whether the line has one option alone, its command.
-func (l *line) bare() bool { return len(l.given) == 1 }
+// bare reports whether the line has its command alone. -c may stand with -P.
+func (l *line) bare() bool {
+	n := len(l.given)
+	if l.command == 'P' && l.counted {
+		n--
+	}
+	return n == 1
+}
 
-// appendRules adds the rule to its chain, once for each pair of source and
-// destination addresses: append_entry.
-func (l *line) appendRules() error {
+// addRules adds the rule to its chain, once for each pair of source and
+// destination addresses: append_entry and insert_entry. The latter puts each pair
+// before the one that came before it.
+func (l *line) addRules() error {
 	i, err := l.lookup(l.chain)
 	if err != nil {
 		return err
@@ -86,13 +94,22 @@ func (l *line) appendRules() error {
 		return fmt.Errorf("%d source and %d destination addresses make too many rules: use a chain for the sources and one for the destinations", len(l.src), len(l.dst))
 	}
 	c := &l.file.chains[i]
+	at, step := len(c.rules), 1
+	if l.command == 'I' {
+		// A rule that has an error is not counted: it is no error to insert after it.
+		if l.position > at+1 && len(l.all) == 0 {
+			return fmt.Errorf("-I %s %d: the largest number is %d here, one more than the chain has rules by now", l.chain, l.position, at+1)
+		}
+		at, step = min(l.position-1, at), 0
+	}
 	for _, src := range l.src {
 		for _, dst := range l.dst {
 			r := l.rule
 			r.src, r.dst = src, dst
 			r.test(testSource, src != network{})
 			r.test(testDest, dst != network{})
-			c.rules = append(c.rules, r)
+			c.rules = slices.Insert(c.rules, at, r)
+			at += step
 		}
 	}
 	return nil
@@ -108,18 +125,6 @@ func (r *rule) test(t tests, narrow bool) {
 
 // checkRule makes sure that the parts of the rule go together.
 func (l *line) checkRule() error {
-	if l.rule.inverted&testProtocol == 0 {
-		var err error
-		switch l.rule.protocol {
-		case unix.IPPROTO_ICMP:
-			err = l.only(unix.NFPROTO_IPV4, "-p icmp")
-		case unix.IPPROTO_ICMPV6:
-			err = l.only(unix.NFPROTO_IPV6, "-p ipv6-icmp")
-		}
-		if err != nil {
-			return err
-		}
-	}
 	for _, m := range l.rule.matches {
 		if p := m.protocol; p != 0 && (l.rule.protocol != p || l.rule.inverted&testProtocol != 0) {
 			return fmt.Errorf("-m %s needs -p %s in the rule", m.name, protocolName(p))
@@ -132,6 +137,9 @@ func (l *line) checkRule() error {
 		if err := m.check(l); err != nil {
 			return err
 		}
+	}
+	if l.rule.family == 0 && l.rule.inverted&testProtocol == 0 {
+		l.rule.family = protocolFamily(l.rule.protocol)
 	}
 	if l.target != nil {
 		if err := l.target.check(l); err != nil {

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // option is one option of a rule, of a match or of a target.
@@ -118,6 +120,9 @@ func (l *line) readOption(word string, inverted bool) error {
 	o, err := l.find(word)
 	if errors.Is(err, errUnknown) && l.loadProtocol() {
 		o, err = l.find(word)
+	}
+	if errors.Is(err, errUnknown) && l.rule.protocol == unix.IPPROTO_DCCP {
+		return fmt.Errorf("%s: -p dccp has no options here: write ports as -m multiport --dports, and put other options on the kernel's rule that queues", word)
 	}
 	if errors.Is(err, errUnknown) {
 		return fmt.Errorf("%s: neither the rule nor a match or target before it has this option; write -m or -j before its options", word)

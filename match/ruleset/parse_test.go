@@ -1,7 +1,9 @@
 package ruleset
 
 import (
+	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,11 +19,11 @@ func TestFiles(t *testing.T) {
 		{"no commit", "*recent\n", "rules:2: the table has no end"},
 		{"commit only", "COMMIT\n", "rules:1: a rule outside a table"},
 		{"other table", "*filter\n:INPUT ACCEPT [0:0]\nCOMMIT\n", "rules:1: table *filter is the kernel's"},
-		{"nameless table", "*\n", "rules:1: table * is the kernel's"},
+		{"nameless table", "*\n", "rules:1: table * is unknown"},
 		{"rule before the table", "-A QUEUE0\n*recent\nCOMMIT\n", "rules:1: a rule outside a table"},
 		{"table in a table", "*recent\n*recent\nCOMMIT\n", "rules:2: *recent inside *recent"},
-		{"two tables", "*recent\nCOMMIT\n*recent\nCOMMIT\n", "rules:3: text after COMMIT"},
-		{"DOS text", "*recent\r\nCOMMIT\r\n", `rules:1: character '\r'`},
+		{"two tables", "*recent\nCOMMIT\n*recent\nCOMMIT\n", "rules:3: a second *recent: put its chains and rules into the first"},
+		{"DOS text", "*recent\r\nCOMMIT\r\n", "rules:1: the line ends with CR LF, as on Windows: convert the file"},
 		{"NUL", "*recent\n-A\x00\nCOMMIT\n", "rules:2: character '\\x00'"},
 		{"chain without policy", "*recent\n:QUEUE0\nCOMMIT\n", "rules:2: a chain is declared as"},
 		{"chain with too much", "*recent\n:QUEUE0 ACCEPT [0:0] x\nCOMMIT\n", "rules:2: a chain is declared as"},
@@ -35,7 +37,6 @@ func TestFiles(t *testing.T) {
 		{"range of one", "*recent\n:QUEUE3-3 ACCEPT\nCOMMIT\n", "rules:2: chain QUEUE3-3: built-in chains are"},
 		{"too many queues", "*recent\n:QUEUE0-1024 ACCEPT\nCOMMIT\n", "rules:2: chain QUEUE0-1024: a file has 1024 queues"},
 		{"overlap", "*recent\n:QUEUE0-3 ACCEPT\n:QUEUE2 DROP\nCOMMIT\n", "rules:3: chains QUEUE0-3 and QUEUE2 have queues in common"},
-		{"built-in chain twice", "*recent\n:QUEUE0 ACCEPT\n:QUEUE0 DROP\nCOMMIT\n", "rules:3: chain QUEUE0 is declared twice"},
 		{"chain twice", "*recent\n:a -\n-N a\nCOMMIT\n", "rules:3: chain a is declared twice"},
 		{"name too long", "*recent\n:abcdefghijklmnopqrstuvwxyz123 -\nCOMMIT\n", "rules:2: chain name"},
 		{"name with dash", "*recent\n:-a -\nCOMMIT\n", `rules:2: chain name "-a"`},
@@ -52,7 +53,25 @@ func TestFiles(t *testing.T) {
 		{"undeclared queue", "*recent\n:QUEUE0-3 ACCEPT\n-A QUEUE1 -j DROP\nCOMMIT\n", "rules:3: chain QUEUE1 is not declared"},
 		{"no command", "*recent\n:QUEUE0 ACCEPT\n-p tcp\nCOMMIT\n", "rules:3: nothing to do"},
 		{"two commands", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -N a\nCOMMIT\n", "rules:3: -N and -A in one line"},
-		{"other command", "*recent\n:QUEUE0 ACCEPT\n-I QUEUE0 -j DROP\nCOMMIT\n", "rules:3: -I: a file has -A, -N and -P only"},
+		{"other command", "*recent\n:QUEUE0 ACCEPT\n-D QUEUE0 -j DROP\nCOMMIT\n", "rules:3: -D: a file has -A, -I, -N and -P only"},
+		{"insert at 0", "*recent\n:QUEUE0 ACCEPT\n-I QUEUE0 0 -j DROP\nCOMMIT\n", `rules:3: -I QUEUE0 "0": a rule has a number from 1 on`},
+		{"insert at a word", "*recent\n:QUEUE0 ACCEPT\n-I QUEUE0 x -j DROP\nCOMMIT\n", `rules:3: -I QUEUE0 "x": a rule has a number`},
+		{"insert beyond the end", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0\n-I QUEUE0 3\nCOMMIT\n", "rules:4: -I QUEUE0 3: the largest number is 2 here, one more than the chain has rules by now"},
+		{"-N with counters", "*recent\n-N a -c 1 2\nCOMMIT\n", "rules:2: -N stands alone"},
+		{"-A and -I", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -I QUEUE0\nCOMMIT\n", "rules:3: -I and -A in one line"},
+		{"rule after COMMIT", "*recent\nCOMMIT\n-A QUEUE0\n", "rules:3: text after COMMIT: put rules before it"},
+		{"*recent in another table", "*filter\n*recent\nCOMMIT\n", "rules:2: *recent inside *filter: end the table with COMMIT"},
+		{"another table in *recent", "*recent\n*nat\nCOMMIT\n", "rules:2: *nat inside *recent: end the table with COMMIT"},
+		{"another table without end", "*recent\nCOMMIT\n*nat\n", "rules:4: the table *nat has no end"},
+		{"unknown table", "*recnt\nCOMMIT\n", "rules:1: table *recnt is unknown: recentfs has the table *recent alone"},
+		{"BOM", "\xef\xbb\xbf*recent\nCOMMIT\n", "rules:1: the file begins with a byte order mark (BOM): save it as UTF-8 without one"},
+		{"UTF-16", "\xff\xfe*\x00r\x00", "rules:1: the file is UTF-16: save it as UTF-8"},
+		{"UTF-16, big-endian", "\xfe\xff\x00*\x00r", "rules:1: the file is UTF-16: save it as UTF-8"},
+		{"old Macintosh text", "*recent\rCOMMIT\n", `rules:1: character '\r'`},
+		{"iptables", "*recent\n:QUEUE0 ACCEPT\niptables -A QUEUE0 -j DROP\nCOMMIT\n", "rules:3: the line begins with iptables: a file holds rules and no commands, leave out iptables and -t TABLE, and begin with -A and the chain"},
+		{"ip6tables", "*recent\nip6tables -A QUEUE0\nCOMMIT\n", "rules:2: the line begins with ip6tables"},
+		{"path of iptables", "*recent\n/sbin/iptables -A QUEUE0\nCOMMIT\n", "rules:2: the line begins with /sbin/iptables"},
+		{"sudo", "sudo iptables-legacy -A INPUT\n", "rules:1: a rule outside a table"},
 		{"rule counters", "*recent\n:QUEUE0 ACCEPT\n[1 -A QUEUE0\nCOMMIT\n", "rules:3: counters at"},
 		{"jump to a later chain", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j a\n-N a\nCOMMIT\n", "rules:3: -j a: no chain of this name is declared above"},
 		{"loop of one", "*recent\n:a -\n-A a -j a\nCOMMIT\n", "rules:3: a packet would loop: chain a"},
@@ -99,6 +118,11 @@ func TestTaken(t *testing.T) {
 			"*recent\n:QUEUE0 ACCEPT [0:0]\n:a - [0:0]\n-A QUEUE0 -j a\n-A QUEUE0 -j REPEAT\n-A a -j MARK --set-xmark 0x1/0xffffffff\nCOMMIT\n"},
 		{"repeat and bits", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j MARK --or-mark 1\n-A QUEUE0 -j MARK --or-mark 2\n-A QUEUE0 -j REPEAT\nCOMMIT\n",
 			"*recent\n:QUEUE0 ACCEPT [0:0]\n-A QUEUE0 -j MARK --set-xmark 0x1/0x1\n-A QUEUE0 -j MARK --set-xmark 0x2/0x2\n-A QUEUE0 -j REPEAT\nCOMMIT\n"},
+		{"built-in chain twice", "*recent\n:QUEUE0 DROP\n-A QUEUE0 -j DROP\n:QUEUE0 ACCEPT\nCOMMIT\n", "*recent\n:QUEUE0 ACCEPT [0:0]\n-A QUEUE0 -j DROP\nCOMMIT\n"},
+		{"policy with counters", "*recent\n:QUEUE0 ACCEPT\n-P QUEUE0 DROP -c 1 2\nCOMMIT\n", "*recent\n:QUEUE0 DROP [0:0]\nCOMMIT\n"},
+		{"inserted", "*recent\n:QUEUE0 ACCEPT\n-I QUEUE0 -p tcp\n-IQUEUE0 -p udp\n-I QUEUE0 2 -p sctp\n--insert=QUEUE0 4 -p esp\n-I QUEUE0 0x2 -c 1 2 -p ah\n-I QUEUE0 ! -p gre\nCOMMIT\n",
+			"*recent\n:QUEUE0 ACCEPT [0:0]\n-A QUEUE0 ! -p gre\n-A QUEUE0 -p udp\n-A QUEUE0 -p ah\n-A QUEUE0 -p sctp\n-A QUEUE0 -p tcp\n-A QUEUE0 -p esp\nCOMMIT\n"},
+		{"other tables", "*nat\n:PREROUTING ACCEPT [0:0]\n-A nonsense here\nCOMMIT\n*recent\n:QUEUE0 ACCEPT\nCOMMIT\n# more\n*filter\nnonsense\nCOMMIT\n", "*recent\n:QUEUE0 ACCEPT [0:0]\nCOMMIT\n"},
 		{"repeat where no packet comes", "*recent\n:a -\n-A a -j REPEAT\nCOMMIT\n", "*recent\n:a - [0:0]\n-A a -j REPEAT\nCOMMIT\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -106,6 +130,86 @@ func TestTaken(t *testing.T) {
 				t.Errorf("saved as\n%s, want\n%s", got, c.want)
 			}
 		})
+	}
+}
+
+// TestAllErrors has files with more than one fault: each is said, in the file's
+// order, and nothing that only follows from another.
+func TestAllErrors(t *testing.T) {
+	const undeclared = " is not declared: put :a - [0:0] above"
+	for _, c := range []struct {
+		name, text string
+		want       []string
+	}{
+		{"two rules", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -p x\n-A QUEUE0\n-A QUEUE0 -m limit\nCOMMIT\n", []string{
+			`rules:3: -p "x" is not a known protocol: write its number, 0 to 255`,
+			"rules:5: -m limit: only the kernel can match this: put it on the kernel's rule that queues"}},
+		{"undeclared chain", "*recent\n:QUEUE0 ACCEPT\n-A a\n-A a -j DROP\n-A QUEUE0 -j a\n-P a DROP\n-A b\nCOMMIT\n", []string{
+			"rules:3: chain a" + undeclared + " (and 3 more lines)",
+			"rules:7: chain b is not declared: put :b - [0:0] above"}},
+		{"undeclared chain and a bad rule in it", "*recent\n-A a -p x\n-A a\nCOMMIT\n", []string{
+			`rules:2: -p "x" is not a known protocol: write its number, 0 to 255`,
+			"rules:3: chain a" + undeclared}},
+		{"chains of two lines", "*recent\n-A a\n-A a\nCOMMIT\n", []string{"rules:2: chain a" + undeclared + " (and 1 more line)"}},
+		{"bad declarations", "*recent\n:QUEUE0 REJECT\n:QUEUE1\n:a DROP\n-N b -j DROP\n-A QUEUE0\n-A QUEUE1\n-A a -j b\n-A b -j a\n-I a 3\nCOMMIT\n", []string{
+			`rules:2: policy "REJECT" of chain QUEUE0: use ACCEPT or DROP`,
+			"rules:3: a chain is declared as :QUEUE0 ACCEPT [0:0], or as :name - [0:0]",
+			"rules:4: chain a: only QUEUE chains have a policy, declare it as :a - [0:0]",
+			"rules:5: -N stands alone: put the rule on a line of its own"}},
+		{"bad counters of a chain", "*recent\n:QUEUE0 ACCEPT [0]\n-A QUEUE0\nCOMMIT\n", []string{
+			`rules:2: counters "[0]" of chain QUEUE0: they read [packets:bytes]`}},
+		{"insert after a bad rule", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -p x\n-I QUEUE0 2\nCOMMIT\n", []string{
+			`rules:3: -p "x" is not a known protocol: write its number, 0 to 255`}},
+		{"repeat after a bad mark", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j MARK --set-mark x\n-A QUEUE0 -j REPEAT\nCOMMIT\n", []string{
+			`rules:3: --set-mark "x": write VALUE or VALUE/MASK, numbers from 0 to 0xffffffff`}},
+		{"no table at all", ":QUEUE0 ACCEPT\n-A QUEUE0\n-A QUEUE0 -p x\n", []string{
+			"rules:1: a rule outside a table: begin the table with a line *recent (and 2 more lines)",
+			`rules:3: -p "x" is not a known protocol: write its number, 0 to 255`}},
+		{"text after the table", "*recent\nCOMMIT\n-A a\n-A b\n", []string{
+			"rules:3: text after COMMIT: put rules before it (and 1 more line)"}},
+		{"no end and a bad rule", "*recent\n-A a\n", []string{
+			"rules:2: chain a" + undeclared,
+			"rules:3: the table has no end: put a line COMMIT after its last rule"}},
+		{"other tables alone", "*nat\nx\nCOMMIT\n*filter\n-A a\nCOMMIT\n", []string{
+			"rules:1: table *nat is the kernel's: only *recent is read here, use iptables-restore for the others",
+			"rules:4: table *filter is the kernel's: only *recent is read here, use iptables-restore for the others"}},
+		{"a second table in a table without end", "*recent\nCOMMIT\n*nat\n*recent\nCOMMIT\n", []string{
+			"rules:4: a second *recent: put its chains and rules into the first, iptables-restore would let it replace the first"}},
+		{"a file of Windows", "\xef\xbb\xbf*recent\r\n-A a\r\nCOMMIT\r\n", []string{
+			"rules:1: the file begins with a byte order mark (BOM): save it as UTF-8 without one",
+			"rules:1: the line ends with CR LF, as on Windows: convert the file, as by sed -i 's/\\r$//' FILE (and 2 more lines)",
+			"rules:2: chain a" + undeclared}},
+		{"a script", "iptables -F\niptables -A INPUT\n", []string{
+			"rules:1: a rule outside a table: begin the table with a line *recent (and 1 more line)",
+			"rules:1: the line begins with iptables: a file holds rules and no commands, leave out iptables and -t TABLE, and begin with -A and the chain (and 1 more line)"}},
+		{"fifty", "*recent\n:QUEUE0 ACCEPT\n" + strings.Repeat("-A QUEUE0 -y\n", 50) + "COMMIT\n", many(50)},
+		{"more than fifty", "*recent\n:QUEUE0 ACCEPT\n" + strings.Repeat("-A QUEUE0 -y\n", 53) + "-A a\n-A a\nCOMMIT\n", append(many(50), "and 4 more")},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			_, err := Parse("rules", []byte(c.text), classic)
+			if want := strings.Join(c.want, "\n"); err == nil || err.Error() != want {
+				t.Errorf("refused with\n%v\nwant\n%s", err, want)
+			}
+		})
+	}
+}
+
+// many are the errors of an unknown option in line 3 and in those that follow.
+func many(n int) (all []string) {
+	for i := range n {
+		all = append(all, fmt.Sprintf("rules:%d: -y: neither the rule nor a match or target before it has this option; write -m or -j before its options", i+3))
+	}
+	return all
+}
+
+func TestPassedOver(t *testing.T) {
+	f := mustParse(t, "*nat\nx\nCOMMIT\n*recent\nCOMMIT\n*filter\nCOMMIT\n", classic)
+	want := []string{
+		"rules:1: table *nat is passed over, it is the kernel's: put it to work by sed '/^\\*recent/,/^COMMIT/d' rules | iptables-restore",
+		"rules:6: table *filter is passed over, it is the kernel's: put it to work by sed '/^\\*recent/,/^COMMIT/d' rules | iptables-restore",
+	}
+	if got := f.PassedOver(); !slices.Equal(got, want) {
+		t.Errorf("passed over: %q, want %q", got, want)
 	}
 }
 
@@ -169,6 +273,10 @@ func TestWholeFile(t *testing.T) {
 -A FORWARD -i eth+ -m comment --comment "to the zone" -j zone
 -A INPUT -j LOG --log-prefix "in: "
 -A Zone -j alpha_2
+-I FORWARD 2 -s 192.0.2.1,192.0.2.2 -d 198.51.100.1,198.51.100.2 -c 3 4 -j NFQUEUE --queue-num 9 --queue-bypass
+-I FORWARD -p ipv6-icmp -s 4294967295
+-I OUTPUT -p udp
+:INPUT ACCEPT [0:0]
 COMMIT
 `
 	out, err := inNamespace(t, "iptables-legacy-restore && iptables-legacy-save -t filter", text)

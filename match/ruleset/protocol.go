@@ -50,3 +50,15 @@ func protocolName(n uint8) string {
 	}
 	return strconv.Itoa(int(n))
 }
+
+// protocolFamily is the family of a rule that asks for a protocol and says
+// nothing else of a family; 0 for both.
+func protocolFamily(n uint8) uint8 {
+	switch n {
+	case unix.IPPROTO_ICMP:
+		return unix.NFPROTO_IPV4
+	case unix.IPPROTO_ICMPV6:
+		return unix.NFPROTO_IPV6
+	}
+	return 0
+}

@@ -63,6 +63,7 @@ const (
 type target struct {
 	kind       targetKind
 	queue      uint16 // targetQueue
+	bypass     bool   // targetQueue: the packet goes on if nobody has bound the queue
 	mark, mask uint32 // targetMark: struct xt_mark_tginfo2
 	// to is, of targetJump and targetGoto, the index of the chain in a File
 	// and of the chain's first rule in a Set.

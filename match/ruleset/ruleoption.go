@@ -3,8 +3,8 @@ package ruleset
 import (
 	"errors"
 	"fmt"
+	"math"
 	"strings"
-	"unicode"
 
 	"golang.org/x/sys/unix"
 )
@@ -13,6 +13,7 @@ import (
 // a file are here because they make abbreviations ambiguous.
 var ruleOptions = []option{
 	{names: []string{"append"}, letter: 'A', args: 1, read: readAppend},
+	{names: []string{"insert"}, letter: 'I', args: 1, read: readInsert},
 	{names: []string{"new-chain"}, letter: 'N', args: 1, read: readNewChain},
 	{names: []string{"policy"}, letter: 'P', args: 2, read: readPolicy},
 	{names: []string{"source", "src"}, letter: 's', args: 1, invertible: true, read: readSource},
@@ -28,7 +29,6 @@ var ruleOptions = []option{
 	{names: []string{"ipv6"}, letter: '6', repeatable: true, read: readIPv6},
 	{names: []string{"delete"}, letter: 'D', read: refuseCommand},
 	{names: []string{"check"}, letter: 'C', read: refuseCommand},
-	{names: []string{"insert"}, letter: 'I', read: refuseCommand},
 	{names: []string{"replace"}, letter: 'R', read: refuseCommand},
 	{names: []string{"list"}, letter: 'L', read: refuseCommand},
 	{names: []string{"list-rules"}, letter: 'S', read: refuseCommand},
@@ -46,11 +46,11 @@ var ruleOptions = []option{
 	{names: []string{"help"}, letter: 'h', read: refuseOption},
 	{names: []string{"line-numbers"}, read: refuseOption},
 	{names: []string{"modprobe"}, letter: 'M', read: refuseOption},
-	{names: []string{"set-counters"}, letter: 'c', read: refuseOption},
+	{names: []string{"set-counters"}, letter: 'c', args: 1, read: readCounters},
 }
 
 func refuseCommand(_ *line, g *given) error {
-	return fmt.Errorf("%s: a file has -A, -N and -P only, write the rules in their final order", g.name)
+	return fmt.Errorf("%s: a file has -A, -I, -N and -P only, write the rules in their final order", g.name)
 }
 
 func refuseOption(_ *line, g *given) error {
@@ -67,6 +67,42 @@ func (l *line) setCommand(g *given, command byte) error {
 
 func readAppend(l *line, g *given) error   { return l.setCommand(g, 'A') }
 func readNewChain(l *line, g *given) error { return l.setCommand(g, 'N') }
+
+// readInsert reads "-I CHAIN [NUMBER]".
+func readInsert(l *line, g *given) error {
+	l.position = 1
+	if text, ok := l.optional(); ok {
+		n, ok := number(text, math.MaxInt32)
+		if !ok || n == 0 {
+			return fmt.Errorf("%s %s %q: a rule has a number from 1 on", g.name, g.arg[0], text)
+		}
+		l.position = int(n)
+	}
+	return l.setCommand(g, 'I')
+}
+
+// readCounters reads "-c PACKETS BYTES" or "-c PACKETS,BYTES". Counters begin at
+// 0 here, as those before a rule do for iptables-restore without -c.
+func readCounters(l *line, g *given) error {
+	l.counted = true
+	packets, bytes, both := strings.Cut(g.arg[0], ",")
+	if !both {
+		bytes, _ = l.optional()
+	}
+	if !isDecimal(packets) || !isDecimal(bytes) {
+		return fmt.Errorf("%s needs two numbers, of packets and of bytes", g.name)
+	}
+	return nil
+}
+
+// optional takes the next word if it can be a value: xs_has_arg.
+func (l *line) optional() (word string, ok bool) {
+	if l.next == len(l.words) || strings.IndexByte("-!", (l.words[l.next] + "-")[0]) >= 0 {
+		return "", false
+	}
+	l.next++
+	return l.words[l.next-1], true
+}
 
 func readPolicy(l *line, g *given) error {
 	l.policy = g.arg[1]
@@ -134,10 +170,10 @@ func readOut(l *line, g *given) (err error) {
 // readDevice follows xtables_parse_interface.
 func (l *line) readDevice(g *given, t tests) (device, error) {
 	name := g.arg[0]
-	bad := func(c rune) bool { return unicode.IsSpace(c) || c == '/' || c == '"' }
 	switch {
-	case name == "" || len(name) >= unix.IFNAMSIZ || strings.IndexFunc(name, bad) >= 0:
-		return device{}, fmt.Errorf("%s %q is not a device name: a name has 1 to %d characters and no space, quote or slash",
+	case name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, " \t\""):
+		// iptables takes spaces and quotes, and prints what it does not read back.
+		return device{}, fmt.Errorf("%s %q is not a device name: a name has 1 to %d characters and no space or quote",
 			g.name, name, unix.IFNAMSIZ-1)
 	case name == "+" && g.inverted:
 		return device{}, fmt.Errorf("! %s + would never match: leave it out", g.name)
@@ -187,8 +223,8 @@ func (l *line) call(g *given, kind targetKind) error {
 	}
 	i, ok := l.byName[g.arg[0]]
 	if !ok {
-		return fmt.Errorf("%s %s: no chain of this name is declared above, and the targets are %s; put other targets on a rule of the kernel",
-			g.name, g.arg[0], targetNames())
+		return once{chainKey(g.arg[0]), fmt.Errorf("%s %s: no chain of this name is declared above, and the targets are %s; put other targets on a rule of the kernel",
+			g.name, g.arg[0], targetNames())}
 	}
 	if l.file.chains[i].builtin {
 		return fmt.Errorf("%s %s: only its queue enters a built-in chain, use a chain of your own", g.name, g.arg[0])

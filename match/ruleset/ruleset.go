@@ -13,7 +13,12 @@
 //   - A string or a port that iptables or the kernel would cut is refused, but a
 //     log prefix is cut.
 //   - A quote that stays open is refused.
-//   - ICMP, -m ttl, or a mask, in a rule of the other family is refused.
+//   - -m icmp, -m icmp6, -m ttl, or a mask, in a rule of the other family is
+//     refused.
+//   - -p mptcp, whose number no packet has, is refused, and so is a port of -p
+//     dccp without -m multiport.
+//   - A device with a space or a quote in its name is refused.
+//   - A second *recent, which would replace the first, is refused.
 //   - A host name is refused, also before a mask of 0, and so is a zone.
 //   - Any loop between chains is refused, not only one that packets can reach.
 //   - "!" may also follow its option, as before iptables 1.4.3.
@@ -30,9 +35,7 @@
 package ruleset
 
 import (
-	"errors"
 	"fmt"
-	"strings"
 
 	"recentfs/match/recent"
 )
@@ -45,23 +48,19 @@ type File struct {
 	name   string  // for errors
 	chains []chain // the built-in ones by number, then the others by name
 	depth  int     // how many jumps can be nested
+	others []otherTable
 }
 
-// Parse reads rules. Every error begins with "NAME:LINE: ". Parse touches no
-// table, but checks the rules against p, so that Load fails only for lack of
-// memory.
+// Parse reads rules. An error has a line for each fault of the file, in the
+// file's order: "NAME:LINE: what and what to do". Parse touches no table, but
+// checks the rules against p, so that Load fails only for lack of memory.
 func Parse(name string, text []byte, p recent.Params) (*File, error) {
-	r := &reader{params: p, file: &File{name: name}, byName: make(map[string]int)}
-	n := 0
-	for text := range strings.Lines(string(text)) {
-		n++
-		if err := r.readLine(n, strings.TrimSuffix(text, "\n")); err != nil {
-			return nil, r.file.at(n, err)
-		}
+	r := &reader{params: p, file: &File{name: name}, byName: make(map[string]int), problems: problems{said: make(map[string]int)}}
+	r.read(text)
+	if err := r.in(r.file); err != nil {
+		return nil, err // what is wrong with the chains as a whole may follow from it
 	}
-	if err := r.end(); err != nil {
-		return nil, r.file.at(n+1, err)
-	}
+	r.file.others = r.others
 	r.file.sort()
 	r.file.weigh(r.params)
 	if line, err := r.file.check(); err != nil {
@@ -75,6 +74,17 @@ func (f *File) at(line int, err error) error {
 	return fmt.Errorf("%s:%d: %w", f.name, line, err)
 }
 
+// PassedOver says of each of the kernel's tables in the file that its rules are
+// not at work here.
+func (f *File) PassedOver() []string {
+	var all []string
+	for _, t := range f.others {
+		all = append(all, fmt.Sprintf("%s:%d: table *%s is passed over, it is the kernel's: put it to work by sed '/^\\*%s/,/^COMMIT/d' %s | iptables-restore",
+			f.name, t.line, t.name, tableName, f.name))
+	}
+	return all
+}
+
 // Queues are the NFQUEUE numbers that have a chain, in ascending order.
 func (f *File) Queues() []uint16 {
 	var all []uint16
@@ -84,107 +94,4 @@ func (f *File) Queues() []uint16 {
 		}
 	}
 	return all
-}
-
-// reader reads a file line by line: ip46tables_restore_main.
-type reader struct {
-	params recent.Params
-	file   *File
-	byName map[string]int // index into file.chains
-	state  state
-}
-
-// state is where in the file the reader is.
-type state uint8
-
-const (
-	beforeTable state = iota
-	inTable
-	afterTable
-)
-
-func (r *reader) readLine(n int, text string) error {
-	if i := strings.IndexFunc(text, isControl); i >= 0 {
-		return fmt.Errorf("character %q: a line holds printable text, spaces and tabs, and ends with a newline alone", text[i])
-	}
-	text = strings.Trim(text, " \t")
-	switch {
-	case text == "" || text[0] == '#':
-		return nil
-	case r.state == afterTable:
-		return errors.New("text after COMMIT: a file holds one table, leave the rest out")
-	case text[0] == '*':
-		return r.readTable(text[1:])
-	case r.state == beforeTable:
-		return fmt.Errorf("a rule outside a table: begin the table with a line *%s", tableName)
-	case text == "COMMIT":
-		r.state = afterTable
-		return nil
-	case text[0] == ':':
-		return r.readChain(text[1:])
-	}
-	return r.readCommand(n, text)
-}
-
-// isControl reports whether a character may not be in a line: Trim and split
-// know spaces and tabs only.
-func isControl(c rune) bool { return c < ' ' && c != '\t' }
-
-func (r *reader) readTable(name string) error {
-	if words := strings.Fields(name); len(words) > 0 {
-		name = words[0]
-	}
-	if r.state == inTable {
-		return fmt.Errorf("*%s inside *%s: end the table with COMMIT", name, tableName)
-	}
-	if name != tableName {
-		return fmt.Errorf("table *%s is the kernel's: only *%s is read here, use iptables-restore for the others", name, tableName)
-	}
-	r.state = inTable
-	return nil
-}
-
-func (r *reader) end() error {
-	switch r.state {
-	case beforeTable:
-		return fmt.Errorf("no table: the rules stand between a line *%s and a line COMMIT", tableName)
-	case inTable:
-		return errors.New("the table has no end: put a line COMMIT after its last rule")
-	}
-	return nil
-}
-
-// readChain declares a chain: ":NAME POLICY [packets:bytes]". The counters are
-// checked and not kept, as by iptables-restore without -c.
-func (r *reader) readChain(text string) error {
-	word := strings.Fields(text)
-	if len(word) < 2 || len(word) > 3 {
-		return errors.New("a chain is declared as :QUEUE0 ACCEPT [0:0], or as :name - [0:0]")
-	}
-	if len(word) == 3 {
-		if rest, err := counters(word[2]); err != nil || rest != "" {
-			return fmt.Errorf("counters %q of chain %s: they read [packets:bytes]", word[2], word[0])
-		}
-	}
-	return r.declare(word[0], word[1])
-}
-
-// readCommand reads the line of a rule, or -N or -P.
-func (r *reader) readCommand(n int, text string) error {
-	if text[0] == '[' {
-		rest, err := counters(text)
-		if err != nil {
-			return err
-		}
-		text = rest
-	}
-	words, err := split(text)
-	if err != nil {
-		return err
-	}
-	l := &line{reader: r, words: words, given: make(map[*option]bool), rule: rule{line: n}}
-	if err := l.read(); err != nil {
-		return err
-	}
-	return l.carryOut()
 }

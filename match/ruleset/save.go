@@ -61,8 +61,7 @@ func (r *rule) showsFamily() bool {
 	if r.asked&(testSource|testDest|testFragment) != 0 {
 		return true
 	}
-	isICMP := r.protocol == unix.IPPROTO_ICMP || r.protocol == unix.IPPROTO_ICMPV6
-	if isICMP && r.inverted&testProtocol == 0 {
+	if r.inverted&testProtocol == 0 && protocolFamily(r.protocol) == r.family {
 		return true
 	}
 	for _, m := range r.matches {

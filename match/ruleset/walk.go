@@ -114,6 +114,9 @@ func (q *Queue) walk(p *capture.Packet, h *hold, came uint32) capture.Verdict {
 			}
 			return capture.Repeat
 		case targetQueue:
+			if r.bypass {
+				return capture.ToQueue(r.queue).Bypass()
+			}
 			return capture.ToQueue(r.queue)
 		case targetLog:
 			q.log(r.log, p, h.now)

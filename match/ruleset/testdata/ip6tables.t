@@ -29,3 +29,4 @@
 -m length ! --length 40;=;OK
 -m length --length 65536;from 0 to 65535;FAIL
 -s ::1 -m ttl --ttl-eq 64;different families;FAIL
+-s ::1/128 -p icmp -j DROP;=;OK

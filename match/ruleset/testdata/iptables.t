@@ -20,6 +20,12 @@
 -s 1.2.3.4 -s 1.2.3.5;twice;FAIL
 -s 1.2.3;-s 1.2.3.0/32;OK
 -s 1.2.3.4.5;is not an address;FAIL
+-s 4294967295;-s 255.255.255.255/32;OK
+-s 4294967295/8;-s 255.0.0.0/8;OK
+-d 16909060;-d 1.2.3.4/32;OK
+-d 0x01020304/16;-d 1.2.0.0/16;OK
+-d 1.65535;-d 1.0.255.255/32;OK
+-s 4294967296;is not an address;FAIL
 -s 1.2.3.256;is not an address;FAIL
 -s 1.2.3.4/33;no valid mask;FAIL
 -s 1.2.3.4/;no valid mask;FAIL
@@ -28,6 +34,8 @@
 ! -o eth+;=;OK
 -i +;;OK
 --in-interface eth0 --out-interface eth1;-i eth0 -o eth1;OK
+-i a/b;=;OK
+-o a'b!*c;=;OK
 -i thisinterfaceistoolong0;is not a device name;FAIL
 -p tcp -j ACCEPT;=;OK
 ! -p udp -j ACCEPT;=;OK
@@ -53,6 +61,7 @@
 ! -p all -j ACCEPT;would never match;FAIL
 -p nosuch;not a known protocol;FAIL
 -p 256;not a known protocol;FAIL
+-s 1.2.3.4/32 -p ipv6-icmp -j DROP;=;OK
 -f;=;OK
 ! -f;=;OK
 -j DROP;=;OK
@@ -64,6 +73,17 @@
 -j ACCEPT -j DROP;twice;FAIL
 -j ACCEPT -g user;two targets;FAIL
 ! -j DROP;cannot be inverted;FAIL
+-j NFQUEUE --queue-num 3 --queue-bypass;=;OK
+-j NFQUEUE --queue-bypass;-j NFQUEUE --queue-num 0 --queue-bypass;OK
+-c 1 2 -j DROP;-j DROP;OK
+-c 1,2 -p tcp;-p tcp;OK
+--set-counters 0 18446744073709551615;;OK
+-c 1;needs two numbers;FAIL
+-c 1 -p tcp;needs two numbers;FAIL
+-c 1, 2;needs two numbers;FAIL
+-c a b;needs two numbers;FAIL
+! -c 1 2;cannot be inverted;FAIL
+-c 1 2 -c 1 2;twice;FAIL
 -j nosuch;no chain of this name;FAIL
 foo;belongs to no option;FAIL
 -p tcp --dport 22 foo;belongs to no option;FAIL

@@ -30,12 +30,20 @@
 -s 1.2.3.4 -d ::1;different families;FAIL
 -s 1.2.3.4,::1;different families;FAIL
 -6 -f;different families;FAIL
--6 -p icmp;different families;FAIL
+-6 -p icmp;=;OK
+-4 -p ipv6-icmp;=;OK
+-6 -p ipv6-icmp;-p ipv6-icmp;OK
+-6 -p icmp -m icmp --icmp-type 8;different families;FAIL
+-4 -p ipv6-icmp -m icmp6 --icmpv6-type 1;different families;FAIL
+-p ipv6-icmp -m ttl --ttl-eq 1;=;OK
 -4 -m ttl --ttl-eq 64;-m ttl --ttl-eq 64;OK
 -6 -m ttl --ttl-eq 64;different families;FAIL
 -4 -m length --length 60;=;OK
 -6 -m length --length 60;=;OK
--s 1.2.3.4 -p ipv6-icmp;different families;FAIL
+-p mptcp;not a known protocol;FAIL
+-p dccp --dport 22;write ports as -m multiport --dports;FAIL
+-i "a\"b";is not a device name;FAIL
+-s 1.2.3.4,names.org;names are not looked up;FAIL
 -4 -m recent --set --mask ffff::;different families;FAIL
 -s localhost;names are not looked up;FAIL
 ! -i +;would never match;FAIL
@@ -56,11 +64,9 @@
 -m limit --limit 1/s;only the kernel can match;FAIL
 -j REJECT;no chain of this name;FAIL
 -j REJECT --reject-with tcp-reset;no chain of this name;FAIL
--j NFQUEUE --queue-num 1 --queue-bypass;a verdict can only name a queue;FAIL
 -j NFQUEUE --queue-balance 1:2;a verdict can only name a queue;FAIL
 -j LOG --log-macdecode;log in the kernel;FAIL
 -j QUEUE0;only its queue enters;FAIL
--c 1 2;has no meaning in a file;FAIL
 -t recent;has no meaning in a file;FAIL
 -p tcp --syn=1;takes no value;FAIL
 -ptcp;-p tcp;OK
