@@ -99,11 +99,6 @@ var ruleDifferences = []ruleDifference{
 		example: "-p tcp -m tcp --tcp-flags NONE SYN",
 	},
 	{
-		reason: "-p icmp and -p ipv6-icmp are of their own family",
-		kind:   weRefuse, covers: regexp.MustCompile(`(-p|--protocol) (icmpv6|ipv6-icmp|58|icmp|1)( |$)`),
-		example: "-p icmp -m recent --set",
-	},
-	{
 		reason: "an address must be good also if its mask is 0: iptables does not look at it then",
 		kind:   weRefuse, covers: regexp.MustCompile(networkWord + ` \S+/(0|::|0\.0\.0\.0)( |$)`),
 		example: "-s any/0 -m recent --set",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -178,6 +179,20 @@ func withoutFamily(rules string) string {
 		b.WriteString(strings.TrimPrefix(strings.TrimPrefix(line, "-4 "), "-6 ") + "\n")
 	}
 	return b.String()
+}
+
+// otherICMP are the rules for the other family's ICMP, by family: -p alone makes
+// them rules of that family here.
+var otherICMP = map[string]*regexp.Regexp{
+	"-4 ": regexp.MustCompile(`(?m)^(-A \S+ )((?:! )?(?:-[sdio] \S+ (?:! )?)*-p ipv6-icmp)`),
+	"-6 ": regexp.MustCompile(`(?m)^(-A \S+ )((?:! )?(?:-[sdio] \S+ (?:! )?)*-p icmp)`),
+}
+
+var shownFamily = regexp.MustCompile(`(?m)^(-A \S+) -[46]`)
+
+// withFamily adds -4 or -6 to what the referee saves, where a rule needs it.
+func (r *referee) withFamily(rules string) string {
+	return otherICMP[r.family()].ReplaceAllString(rules, "${1}"+r.family()+"$2")
 }
 
 func firstDifference(a, b string) string {

@@ -77,7 +77,7 @@ func (g *ruleGen) network() string {
 
 func (g *ruleGen) address() string {
 	if !g.v6 {
-		return g.pick("10.1.2.3", "192.0.2.1", "0.0.0.0", "255.255.255.255", "10", "172.16", "1.2.3", "010.0x10.0.1",
+		return g.pick("10.1.2.3", "192.0.2.1", "0.0.0.0", "255.255.255.255", "10", "172.16", "1.2.3", "010.0x10.0.1", "4294967295", "16909060", "1.65535", "4294967296",
 			fmt.Sprintf("%d.%d.%d.%d", g.IntN(256), g.IntN(256), g.IntN(256), g.IntN(257)))
 	}
 	return g.pick("::", "::1", "2001:db8::1", "2001:DB8:0:0:1::", "::ffff:1.2.3.4", "::1.2.3.4", "fe80::1:0:0:1",
@@ -85,7 +85,7 @@ func (g *ruleGen) address() string {
 }
 
 func (g *ruleGen) device() string {
-	return g.pick("eth0", "eth+", "+", "lo", "br-lan", "wlan0.1", "a", "veth12345678901", "veth123456789012", "e:0", "é", "a*b")
+	return g.pick("eth0", "eth+", "+", "lo", "br-lan", "wlan0.1", "a", "veth12345678901", "veth123456789012", "e:0", "é", "a*b", "a/b", "a!'b")
 }
 
 func (g *ruleGen) protocol() string {
@@ -221,7 +221,7 @@ func (g *ruleGen) target() string {
 	case 0:
 		return g.mark("-j MARK " + g.pick("--set-mark ", "--set-xmark ", "--and-mark ", "--or-mark ", "--xor-mark "))
 	case 1:
-		return "-j NFQUEUE" + g.pick("", " --queue-num "+g.port())
+		return "-j NFQUEUE" + g.pick("", " --queue-num "+g.port()) + g.pick("", "", " --queue-bypass")
 	case 2:
 		return "-j LOG" + g.pick("", " --log-prefix "+g.text(20)) + g.pick("", " --log-level "+g.pick("0", "4", "7", "8", "debug", "warning", "info", "err", "error", "panic")) +
 			g.pick("", " --log-uid", " --log-tcp-options --log-ip-options", " --log-ip-options --log-tcp-sequence", " --log-uid=1", " --log-tcp")
