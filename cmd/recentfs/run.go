@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"os/signal"
@@ -102,19 +103,24 @@ func runDaemon(c daemon.Config) error {
 		logrus.SetOutput(os.Stderr)
 		log.Close()
 	}()
-	signals := make(chan os.Signal, 4)
-	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
 
 	s, err := daemon.New(c)
 	if err != nil {
 		return err
 	}
-	if err := s.Start(); err != nil {
+	// Until now there is nothing to take down, and a signal simply ends us.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := s.Start(ctx); err != nil {
 		return err
 	}
-	fmt.Println("ready")
-	notify(systemd.SdNotifyReady)
-	s.Wait(signals)
+	if ctx.Err() == nil {
+		fmt.Println("ready")
+		notify(systemd.SdNotifyReady)
+	}
+	s.Wait(ctx, hangups)
 	notify(systemd.SdNotifyStopping)
 	return s.Stop()
 }

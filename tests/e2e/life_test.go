@@ -208,3 +208,43 @@ func TestStop(t *testing.T) {
 		}
 	}
 }
+
+// TestStopDuringStart ends the daemon while it waits for the lock of its mount
+// point, which is ours. Then it must not get ready any more.
+func TestStopDuringStart(t *testing.T) {
+	ns := lab.NewNetns(t)
+	d := lab.NewDaemon(t, ns, oneTable("T"))
+	dir, err := os.Open(d.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	if err := syscall.Flock(int(dir.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	cmd := d.Command()
+	var out lab.Output
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := ns.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	lab.Eventually(t, "the control socket is there", func() error {
+		_, err := os.Lstat(d.Control)
+		return err
+	})
+	if err := cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Wait(); err != nil || strings.Contains(out.String(), "ready") {
+		t.Errorf("%v, %q; want exit 0, and no word of ready", err, &out)
+	}
+	if m := d.Mounts(); len(m) > 0 {
+		t.Errorf("mounts stayed behind: %q", m)
+	}
+	for _, path := range []string{d.Control, d.Mount} {
+		if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s stayed behind: %v", path, err)
+		}
+	}
+}

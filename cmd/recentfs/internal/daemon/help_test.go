@@ -59,7 +59,7 @@ func write(t *testing.T, file, text string) {
 func (c *testConfig) start(t *testing.T, log io.Writer) *Server {
 	t.Helper()
 	s := c.new(t, log)
-	if err := s.Start(); err != nil {
+	if err := s.Start(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

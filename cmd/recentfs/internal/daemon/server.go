@@ -12,10 +12,10 @@
 package daemon
 
 import (
+	"context"
 	"os"
 	"runtime"
 	"sync"
-	"syscall"
 
 	"github.com/sirupsen/logrus"
 
@@ -80,8 +80,8 @@ func New(c Config) (*Server, error) {
 	}, nil
 }
 
-// Start starts all tasks. An error leaves nothing behind.
-func (s *Server) Start() error {
+// Start starts all tasks, until ctx is done. An error leaves nothing behind.
+func (s *Server) Start(ctx context.Context) error {
 	order := []task{
 		s.openPacketOutput,
 		s.selectNamespaces,
@@ -94,26 +94,29 @@ func (s *Server) Start() error {
 	}
 	order = append(order, s.showModule, s.coverProcNet, s.keepHouse)
 	for _, t := range order {
-		if !s.tasks.start(t) {
-			return s.tasks.stop()
+		if s.tasks.start(ctx, t) {
+			continue
 		}
+		if ctx.Err() != nil {
+			return nil // Wait returns at once, and Stop stops what has started
+		}
+		return s.tasks.stop()
 	}
 	close(s.started)
 	return nil
 }
 
-// Wait returns when a signal says so, or when a task fails. SIGHUP is a reload.
-func (s *Server) Wait(signals <-chan os.Signal) {
+// Wait returns when ctx is done, or when a task fails. A hangup is a reload.
+func (s *Server) Wait(ctx context.Context, hangups <-chan os.Signal) {
 	if !namespaces.CanInspectProcesses() {
 		logrus.Warn("recentfs cannot see the network namespaces of processes: 'self' and /proc/net/xt_recent lead others nowhere; give it CAP_SYS_PTRACE")
 	}
 	for {
 		select {
-		case sig := <-signals:
-			if sig != syscall.SIGHUP {
-				logrus.Infof("%v: stopping", sig)
-				return
-			}
+		case <-ctx.Done():
+			logrus.Infof("%v: stopping", context.Cause(ctx))
+			return
+		case <-hangups:
 			if err := s.Reload(); err != nil {
 				logrus.Errorf("reload: %v; the rules stay as they were", err)
 			}

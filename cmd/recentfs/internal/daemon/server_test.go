@@ -106,10 +106,10 @@ func TestFailures(t *testing.T) {
 			dir := filepath.Dir(conf.Rules)
 			before := list(t, dir)
 			s := conf.new(t, os.Stderr)
-			err := s.Start()
+			err := s.Start(t.Context())
 			if err == nil && c.fail != nil {
 				c.fail(t, s)
-				s.Wait(nil)
+				s.Wait(t.Context(), nil)
 				err = s.Stop()
 			}
 			if err == nil || !strings.Contains(err.Error(), c.err) {

@@ -31,9 +31,9 @@ func newTasks() *tasks {
 	return &tasks{group: group, failed: ctx.Done()}
 }
 
-// start starts a task and reports whether it is ready. If not, a task has
-// failed, and stop says why.
-func (ts *tasks) start(t task) bool {
+// start starts a task and reports whether it is ready. If not, ending is done, or a
+// task has failed, and stop says why.
+func (ts *tasks) start(ending context.Context, t task) bool {
 	ctx, stop := context.WithCancel(context.Background())
 	ready, done := make(chan struct{}), make(chan struct{})
 	ts.running = append(ts.running, runningTask{stop, done})
@@ -53,6 +53,8 @@ func (ts *tasks) start(t task) bool {
 	case <-ready:
 		return true
 	case <-ts.failed:
+		return false
+	case <-ending.Done():
 		return false
 	}
 }

@@ -60,7 +60,7 @@ func TestTasks(t *testing.T) {
 			}
 			ts := newTasks()
 			for _, name := range []string{"a", "b", "c"} {
-				if !ts.start(newTask(name)) {
+				if !ts.start(t.Context(), newTask(name)) {
 					break
 				}
 			}
@@ -79,5 +79,23 @@ func TestTasks(t *testing.T) {
 				t.Errorf("the log is %q, want %q", &log, c.log)
 			}
 		})
+	}
+}
+
+// TestEndWhileTaskStarts does not wait until a task is ready.
+func TestEndWhileTaskStarts(t *testing.T) {
+	ending, end := context.WithCancel(t.Context())
+	ts := newTasks()
+	stopped := false
+	if ts.start(ending, func(ctx context.Context, _ func()) error {
+		end()
+		<-ctx.Done()
+		stopped = true
+		return nil
+	}) {
+		t.Error("the task is ready")
+	}
+	if err := ts.stop(); err != nil || !stopped {
+		t.Errorf("stopped: %v, %v", stopped, err)
 	}
 }
