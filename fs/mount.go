@@ -79,8 +79,8 @@ func MountNamespaces(dir string, self func(pid uint32) string) (*Mountpoint, *Na
 	return m, ns, nil
 }
 
-// Hidden are the names of plain files in the directory under the mount. Writers
-// made them while nothing was mounted there.
+// Hidden are the names of plain files in the directory under the mount, which
+// writers seem to have made while nothing was mounted there.
 func (m *Mountpoint) Hidden() []string { return m.hidden }
 
 // Dir is the path of the mount, absolute and without symbolic links.

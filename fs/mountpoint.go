@@ -1,6 +1,7 @@
 package fs
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -97,8 +98,17 @@ func checkEmpty(dir string) (left []string, err error) {
 	return left, nil
 }
 
-// isLeftByWriter tells whether a file is a plain file that is empty or begins as
-// a write to a table does (recent_mt_proc_write).
+// strayLimit is above the length of any address and of any command that a script
+// writes to a table.
+const strayLimit = 64
+
+// isLeftByWriter tells whether a file may be what a writer left. It is a plain
+// file, and empty, or begins as a write to a table does (recent_mt_proc_write),
+// maybe with many lines of >>, or has a single short line: scripts write bad
+// commands too, such as "clear" or an address without a sign. An administrator's
+// file may look so. It stays as it is under the mount, and the log names it. That
+// is better than a start that fails. A directory of any use has a larger file, a
+// directory or a link too, and is refused.
 func isLeftByWriter(path string, kind os.FileMode) bool {
 	if !kind.IsRegular() {
 		return false
@@ -108,7 +118,12 @@ func isLeftByWriter(path string, kind os.FileMode) bool {
 		return false
 	}
 	defer f.Close()
-	var first [1]byte
-	n, err := f.Read(first[:])
-	return n == 0 && err == io.EOF || n == 1 && strings.Contains("+-/", string(first[:]))
+	text, err := io.ReadAll(io.LimitReader(f, strayLimit))
+	if err != nil || len(text) == 0 {
+		return err == nil
+	}
+	if strings.ContainsRune("+-/", rune(text[0])) {
+		return true
+	}
+	return len(text) < strayLimit && !bytes.ContainsRune(bytes.TrimSuffix(text, []byte("\n")), '\n')
 }

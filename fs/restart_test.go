@@ -156,7 +156,12 @@ func TestMountHidesFilesOfWriters(t *testing.T) {
 		{"removed", "-192.0.2.1", true},
 		{"flushed", "/\n", true},
 		{"truncated", "", true},
-		{"someone's", "*recent\n", false},
+		{"added, several times", strings.Repeat("+192.0.2.1\n", 100), true},
+		{"without a sign", "10.0.0.1\n", true},
+		{"a word", "clear", true},
+		{"63 bytes", strings.Repeat("x", 63), true},
+		{"64 bytes", strings.Repeat("x", 63) + "\n", false},
+		{"two lines", "*recent\nCOMMIT\n", false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir := lab.TempDir(t)

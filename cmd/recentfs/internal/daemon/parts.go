@@ -65,7 +65,7 @@ func (s *Server) showModule(ctx context.Context, ready func()) (err error) {
 // keepMounted waits with a mount until ctx is done, and unmounts it.
 func keepMounted(ctx context.Context, ready func(), m *fs.Mountpoint) error {
 	if names := m.Hidden(); len(names) > 0 {
-		logrus.Warnf("%s: the directory under the mount holds plain files, %q: writers made them while no recentfs was mounted there; remove them when recentfs is stopped", m.Dir(), names)
+		logrus.Warnf("%s: the directory under the mount holds plain files, %q: it seems that writers made them while no recentfs was mounted there; remove them when recentfs is stopped", m.Dir(), names)
 	}
 	ready()
 	ended := make(chan struct{})
