@@ -21,6 +21,9 @@ func (m *Mountpoint) chooseDir(dir string) error {
 	if m.dir, err = resolve(dir); errors.Is(err, os.ErrNotExist) {
 		failed := m.mkdir(dir)
 		if m.dir, err = resolve(dir); err != nil && failed != nil { // another recentfs may have made it
+			if errors.Is(failed, unix.EROFS) {
+				return fmt.Errorf("mount point %s cannot be made: its file system is read-only: mount a tmpfs there, or choose another directory", dir)
+			}
 			return fmt.Errorf("mount point %s cannot be made: %w: choose another", dir, failed)
 		}
 	}

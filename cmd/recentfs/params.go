@@ -9,6 +9,8 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sirupsen/logrus"
+
 	"recentfs/match/recent"
 )
 
@@ -68,13 +70,15 @@ func readModprobeConf(p *recent.Params, file string) error {
 	defer f.Close()
 	sc := bufio.NewScanner(f)
 	var joined string
+	found := false
 	for line := 1; sc.Scan(); line++ {
 		joined += sc.Text()
 		if before, ok := strings.CutSuffix(joined, `\`); ok {
 			joined = before
 			continue
 		}
-		err := modprobeLine(p, strings.Fields(joined))
+		ours, err := modprobeLine(p, strings.Fields(joined))
+		found = found || ours
 		joined = ""
 		if err != nil {
 			return fmt.Errorf("%s:%d: %w", file, line, err)
@@ -83,20 +87,25 @@ func readModprobeConf(p *recent.Params, file string) error {
 	if err := sc.Err(); err != nil {
 		return fmt.Errorf("%s: %w", file, err)
 	}
-	if err := modprobeLine(p, strings.Fields(joined)); err != nil {
+	ours, err := modprobeLine(p, strings.Fields(joined))
+	if err != nil {
 		return fmt.Errorf("%s: %w", file, err)
+	}
+	if !found && !ours {
+		logrus.Warnf("%s: no line of it sets a parameter: 'options xt_recent ip_list_tot=1000' is one that does", file)
 	}
 	return nil
 }
 
-func modprobeLine(p *recent.Params, words []string) error {
+// modprobeLine takes the parameters of a line, if it is one of the module.
+func modprobeLine(p *recent.Params, words []string) (ours bool, err error) {
 	if len(words) < 2 || words[0] != "options" {
-		return nil
+		return false, nil
 	}
 	switch strings.ReplaceAll(words[1], "-", "_") {
 	case "xt_recent", "ipt_recent":
 	default:
-		return nil
+		return false, nil
 	}
 	for _, word := range words[2:] {
 		name, value, _ := strings.Cut(word, "=")
@@ -108,8 +117,8 @@ func modprobeLine(p *recent.Params, words []string) error {
 			}
 		}
 		if err := p.Set(name, value); err != nil {
-			return err
+			return true, err
 		}
 	}
-	return nil
+	return true, nil
 }

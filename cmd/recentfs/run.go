@@ -117,6 +117,7 @@ func runDaemon(c daemon.Config) error {
 		return err
 	}
 	if ctx.Err() == nil {
+		log.Flush() // what runs is said before "ready"
 		fmt.Println("ready")
 		notify(systemd.SdNotifyReady)
 	}

@@ -75,6 +75,10 @@ func Open() (*Conn, error) {
 	if err != nil {
 		return nil, openError(err)
 	}
+	if err := checkDevice(fd); err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("open %s: %w", path, err)
+	}
 	return &Conn{fd: fd, ended: make(chan struct{})}, nil
 }
 
@@ -88,6 +92,24 @@ func openError(err error) error {
 		next = "run as root, and in a container with the device allowed (--device " + path + ")"
 	}
 	return fmt.Errorf("open %s: %w: %s", path, err, next)
+}
+
+// checkDevice refuses a file that is not the device: mount(2) would only say
+// EINVAL.
+func checkDevice(fd int) error {
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return err
+	}
+	// MISC_MAJOR and FUSE_MINOR of the kernel.
+	if fuse := unix.Mkdev(10, 229); stat.Mode&unix.S_IFMT == unix.S_IFCHR && stat.Rdev == fuse {
+		return nil
+	}
+	kind := "another device"
+	if stat.Mode&unix.S_IFMT != unix.S_IFCHR {
+		kind = "a plain file"
+	}
+	return fmt.Errorf("this is not the FUSE device but %s: remove it and make the device (mknod %s c 10 229), or give the container the device (--device %s)", kind, path, path)
 }
 
 // MountData is the data argument of the mount(2) that attaches the connection

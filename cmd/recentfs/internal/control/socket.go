@@ -31,6 +31,8 @@ func listen(path string) (*socket, error) {
 			s.removeDir()
 			return nil, fmt.Errorf("control socket: %w", err)
 		}
+	} else if errors.Is(err, syscall.EROFS) {
+		return nil, readOnlyError(path)
 	} else if !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("control socket: %w: make its directory or choose another --control", err)
 	}
@@ -39,6 +41,9 @@ func listen(path string) (*socket, error) {
 	syscall.Umask(old)
 	if err != nil {
 		s.removeDir()
+		if errors.Is(err, syscall.EROFS) {
+			return nil, readOnlyError(path)
+		}
 		if errors.Is(err, syscall.EINVAL) {
 			return nil, fmt.Errorf("control socket %s: the path is too long for a socket (107 bytes): choose another --control", path)
 		}
@@ -47,6 +52,10 @@ func listen(path string) (*socket, error) {
 	s.UnixListener = l
 	s.close = sync.OnceValue(func() error { defer s.removeDir(); return l.Close() })
 	return s, nil
+}
+
+func readOnlyError(path string) error {
+	return fmt.Errorf("control socket %s: its file system is read-only: mount a tmpfs there, or choose places that can be written by --control and --mountpoint", path)
 }
 
 // removeStaleSocket removes a socket that nobody listens on any more. Anything

@@ -7,6 +7,8 @@ import (
 	"os"
 	"slices"
 
+	"github.com/sirupsen/logrus"
+
 	"recentfs/match/recent"
 	"recentfs/match/ruleset"
 )
@@ -37,7 +39,8 @@ func (c *Config) rulesOf(netns string) string {
 	return c.Rules
 }
 
-// readRules parses all files of rules. An error in one of them is an error.
+// readRules parses all files of rules. An error in one of them is an error. It
+// warns of a file that decides no packet.
 func (c *Config) readRules() (map[string]*ruleset.File, error) {
 	files := make(map[string]*ruleset.File)
 	read := func(file, flag string) (err error) {
@@ -52,6 +55,11 @@ func (c *Config) readRules() (map[string]*ruleset.File, error) {
 	for _, file := range slices.Sorted(maps.Values(c.NetnsRules)) {
 		if err := read(file, "--netns-rules"); err != nil {
 			return nil, err
+		}
+	}
+	for _, file := range slices.Sorted(maps.Keys(files)) {
+		if len(files[file].Queues()) == 0 {
+			logrus.Warnf("%s: no chain gets packets: for those of NFQUEUE --queue-num 0 declare the chain \":QUEUE0 ACCEPT [0:0]\"", file)
 		}
 	}
 	return files, nil

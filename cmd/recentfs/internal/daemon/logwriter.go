@@ -12,23 +12,28 @@ import (
 // logs waits for the reader of the log. While logLines lines wait, it drops
 // further ones and counts them.
 type LogWriter struct {
-	lines   chan []byte
+	lines   chan []byte // nil asks for an answer on flushed
+	flushed chan struct{}
 	dropped atomic.Uint64
 	done    chan struct{} // closed when all lines are written
 }
 
 const (
 	logLines = 1024
-	// closeTime is how long Close waits for the reader of the log.
+	// closeTime is how long Close and Flush wait for the reader of the log.
 	closeTime = time.Second
 )
 
 // NewLogWriter returns a LogWriter that writes to w.
 func NewLogWriter(w io.Writer) *LogWriter {
-	l := &LogWriter{lines: make(chan []byte, logLines), done: make(chan struct{})}
+	l := &LogWriter{lines: make(chan []byte, logLines), flushed: make(chan struct{}, 1), done: make(chan struct{})}
 	go func() {
 		defer close(l.done)
 		for line := range l.lines {
+			if line == nil {
+				l.flushed <- struct{}{}
+				continue
+			}
 			if n := l.dropped.Swap(0); n > 0 {
 				fmt.Fprintf(w, "%d lines were not logged: nobody read fast enough\n", n)
 			}
@@ -47,6 +52,20 @@ func (l *LogWriter) Write(line []byte) (int, error) {
 		l.dropped.Add(1)
 	}
 	return len(line), nil
+}
+
+// Flush waits until the lines so far are written, but for closeTime at most. It
+// may be called once.
+func (l *LogWriter) Flush() {
+	select {
+	case l.lines <- nil:
+	default:
+		return // the reader of the log is too slow to wait for
+	}
+	select {
+	case <-l.flushed:
+	case <-time.After(closeTime):
+	}
 }
 
 // Close writes the lines that wait, and reports whether they are written. Nobody may

@@ -65,6 +65,13 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	queues := 0
+	for _, file := range files {
+		queues += len(file.Queues())
+	}
+	if err := checkLimits(queues); err != nil {
+		return nil, err
+	}
 	clock, err := jiffies.NewSystem()
 	if err != nil {
 		return nil, err
@@ -103,6 +110,7 @@ func (s *Server) Start(ctx context.Context) error {
 		return s.tasks.stop()
 	}
 	close(s.started)
+	s.announce()
 	return nil
 }
 

@@ -1,0 +1,42 @@
+package daemon
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+const (
+	// leastDescriptors are enough to start with one queue, whatever the start
+	// opens for a moment. Each further queue has queueDescriptors.
+	leastDescriptors = 32
+	queueDescriptors = 2
+	// leastAddressSpace is what Go reserves at its start, a stack and a heap of
+	// the C library for each thread, and a few small tables. It is hardly used.
+	leastAddressSpace = 2 << 30
+)
+
+// checkLimits refuses limits under which a later part of the start would fail, or
+// Go's runtime would abort while the mount is there.
+func checkLimits(queues int) error {
+	var descriptors, space unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &descriptors); err != nil {
+		return fmt.Errorf("limit of descriptors: %w", err)
+	}
+	if err := unix.Getrlimit(unix.RLIMIT_AS, &space); err != nil {
+		return fmt.Errorf("limit of the address space: %w", err)
+	}
+	return limitsError(descriptors.Cur, space.Cur, queues)
+}
+
+func limitsError(descriptors, addressSpace uint64, queues int) error {
+	if least := uint64(leastDescriptors + queueDescriptors*queues); descriptors < least {
+		return fmt.Errorf("too few open files are allowed: %d, but %d are needed for %s: raise the limit (ulimit -n, or LimitNOFILE= of systemd)",
+			descriptors, least, count(queues, "queue"))
+	}
+	if addressSpace < leastAddressSpace {
+		return fmt.Errorf("too little address space is allowed: %d KiB, but %d KiB are needed: raise the limit (ulimit -v, or LimitAS= of systemd)",
+			addressSpace>>10, uint64(leastAddressSpace)>>10)
+	}
+	return nil
+}
