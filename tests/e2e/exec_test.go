@@ -62,7 +62,7 @@ func TestExec(t *testing.T) {
 		code int
 		want string
 	}{
-		{"no command", d.Exec(), 2, "requires at least 1 arg"},
+		{"no command", d.Exec(), 2, "COMMAND is missing"},
 		{"no such command", d.Exec("no-such-command"), 127, "no-such-command"},
 		{"no such path", d.Exec("./no-such-command"), 127, "no-such-command"},
 		{"not a program", d.Exec("/proc/version"), 126, `"/proc/version": permission denied`},
