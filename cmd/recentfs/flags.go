@@ -23,11 +23,9 @@ func mountpointFlag(cmd *cobra.Command, dir *string) {
 }
 
 // tablesFlags say where tables are.
-type tablesFlags struct{ mountpoint, netns string }
+type tablesFlags struct{ place tables.Place }
 
 func (f *tablesFlags) register(cmd *cobra.Command) {
-	mountpointFlag(cmd, &f.mountpoint)
-	cmd.Flags().StringVar(&f.netns, "netns", "", "`NAME` of the network namespace, where recentfs serves several (default: that of the caller)")
+	mountpointFlag(cmd, &f.place.Mountpoint)
+	cmd.Flags().StringVar(&f.place.Netns, "netns", "", "`NAME` of the network namespace, where recentfs serves several (default: that of the caller)")
 }
-
-func (f *tablesFlags) dir() tables.Dir { return tables.Find(f.mountpoint, f.netns) }

@@ -108,6 +108,13 @@ func valueOf(f *pflag.Flag, err error) string {
 		return "true or false"
 	case "uint16":
 		return "a number from 0 to 65535"
+	case "int":
+		return "a number of 1 or more"
+	case "duration":
+		return "a time such as 10m or 1h30m"
+	}
+	if choice := strings.Split(f.Value.Type(), "|"); len(choice) > 1 {
+		return "one of " + strings.Join(choice, ", ")
 	}
 	if number := new(strconv.NumError); errors.As(err, &number) {
 		return "another number (" + number.Err.Error() + ")"

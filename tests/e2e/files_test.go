@@ -157,7 +157,9 @@ func TestCommands(t *testing.T) {
 			t.Errorf("show does not name %s:\n%s", want, got)
 		}
 	}
-	if got := d.Must("show", "T", "--json"); !json.Valid([]byte(got)) || !strings.Contains(got, `"192.0.2.2"`) {
+	var object struct{ Table, Address string }
+	if got := d.Must("show", "T", "192.0.2.0/24", "--json", "--sort", "last", "--limit", "5", "--since", "1h"); json.Unmarshal([]byte(got), &object) != nil ||
+		object.Table != "T" || object.Address != "192.0.2.2" {
 		t.Errorf("show T --json: %s", got)
 	}
 	d.Must("flush", "T")
@@ -174,6 +176,7 @@ func TestCommands(t *testing.T) {
 		{2, "localhost", []string{"del", "T", "localhost"}},
 		{1, "ABSENT", []string{"flush", "ABSENT"}},
 		{1, "ABSENT", []string{"show", "ABSENT"}},
+		{1, "192.0.2.3 is not in it", []string{"show", "T", "192.0.2.3"}},
 	} {
 		got := d.Recentfs(c.args[0], c.args[1:]...)
 		if got.Code != c.code || strings.Count(got.Stderr, "\n") != 1 || !strings.Contains(got.Stderr, c.bad) {

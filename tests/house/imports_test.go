@@ -43,7 +43,7 @@ var mayImport = map[string][]string{
 	"recentfs/cmd/recentfs/internal/tables": {"recentfs/cmd/recentfs/internal/report", "recentfs/match/jiffies", "recentfs/fs"},
 	"recentfs/cmd/recentfs": {
 		"recentfs/cmd/recentfs/internal/control", "recentfs/cmd/recentfs/internal/daemon", "recentfs/cmd/recentfs/internal/enter",
-		"recentfs/cmd/recentfs/internal/replay", "recentfs/cmd/recentfs/internal/tables",
+		"recentfs/cmd/recentfs/internal/replay", "recentfs/cmd/recentfs/internal/report", "recentfs/cmd/recentfs/internal/tables",
 		"recentfs/match/recent", // the parameters, which are flags
 	},
 	"recentfs/tests/lab": {},

@@ -1,6 +1,7 @@
 package replay
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"maps"
@@ -23,11 +24,7 @@ func (r *Replay) print(w io.Writer) error {
 	}
 	for _, t := range r.registry.Tables() {
 		fmt.Fprintln(w)
-		entries, err := r.entries(t)
-		if err != nil {
-			return err
-		}
-		if err := report.Print(w, t.Name(), entries); err != nil {
+		if _, err := report.Print(w, t.Name(), &tableReader{cursor: t.Cursor()}, r.moment(), latestFirst); err != nil {
 			return err
 		}
 	}
@@ -40,22 +37,27 @@ func (r *Replay) printJSON(w io.Writer) error {
 		return err
 	}
 	out := struct {
-		Packets  int                       `json:"packets"`
-		Verdicts map[string]int            `json:"verdicts"`
-		Rules    []string                  `json:"rules"` // as iptables-save -c prints them
-		Tables   map[string][]report.Entry `json:"tables"`
-	}{r.packets, r.verdicts, strings.Split(strings.TrimSpace(rules.String()), "\n"), make(map[string][]report.Entry)}
+		Packets  int                          `json:"packets"`
+		Verdicts map[string]int               `json:"verdicts"`
+		Rules    []string                     `json:"rules"` // as iptables-save -c prints them
+		Tables   map[string][]json.RawMessage `json:"tables"`
+	}{r.packets, r.verdicts, strings.Split(strings.TrimSpace(rules.String()), "\n"), make(map[string][]json.RawMessage)}
 	for _, t := range r.registry.Tables() {
 		var err error
-		if out.Tables[t.Name()], err = r.entries(t); err != nil {
+		if out.Tables[t.Name()], err = report.Objects(&tableReader{cursor: t.Cursor()}, r.moment(), latestFirst); err != nil {
 			return err
 		}
 	}
-	return report.WriteJSON(w, out)
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	return e.Encode(out)
 }
 
-func (r *Replay) entries(t *recent.Table) ([]report.Entry, error) {
-	return report.Read(&tableReader{cursor: t.Cursor()}, report.Moment{Now: r.clock.Now(), HZ: hz, Wall: r.last})
+var latestFirst = report.Query{Sort: report.ByLast}
+
+// moment is the end of the capture file.
+func (r *Replay) moment() report.Moment {
+	return report.Moment{Now: r.clock.Now(), HZ: hz, Wall: r.last}
 }
 
 // tableReader reads a table as its file would be read.
