@@ -8,9 +8,31 @@ RULES   ?=
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 SHELL   := /bin/bash
 
-# Debian's packages with what the tests, the demo, the benchmark and the daemon
-# call.
+# What the tests, the demo and the daemon call, and Debian's packages with it. DEPS
+# also has what the benchmark's peers are built from.
+TOOLS := busybox fail2ban-server gcc ip iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft nc nft nsenter perl ping ps python3 setpriv unshare
 DEPS := busybox fail2ban gcc iproute2 iptables iputils-ping libc6-dev libfuse3-dev libnetfilter-queue-dev netcat-openbsd nftables procps python3 util-linux
+
+# $(call need,TOOLS,PACKAGES) installs PACKAGES where one of TOOLS is missing. An
+# update that fails leaves the lists that are there.
+define need
+@missing=; for tool in $(1); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+[ -z "$$missing" ] || if command -v apt-get >/dev/null; then \
+	echo "missing:$$missing: apt-get installs $(2)"; export DEBIAN_FRONTEND=noninteractive; \
+	apt-get -qq update; apt-get -qq install -y --no-install-recommends $(2) >/dev/null || \
+		{ echo "apt-get failed: install the packages by hand: $(2)"; exit 1; }; \
+else \
+	echo "missing:$$missing: install what has them; in Debian these are the packages $(2)"; exit 1; \
+fi
+endef
+
+define fuse
+@[ -c /dev/fuse ] || { echo "/dev/fuse is not the FUSE device, or missing: modprobe fuse, or pass the device into this container"; exit 1; }
+endef
+
+# What feeds the rules; nft can only do it where the kernel can.
+IPTABLES_LINE := iptables -t mangle -A INPUT -p tcp --dport 22 --syn -j NFQUEUE --queue-num 0 --queue-bypass
+NFT_LINE      := nft 'table inet recentfs { chain input { type filter hook input priority mangle; tcp dport 22 tcp flags & (fin|syn|rst|ack) == syn queue flags bypass to 0; }; }'
 
 .PHONY: help build lint test bench fuzz demo run install uninstall deps clean go tools root
 
@@ -45,12 +67,18 @@ demo: root tools build ## two namespaces, an ssh port, and a guest who comes too
 	@tests/demo.sh bin/recentfs
 
 run: root build ## the daemon in the foreground; RULES=FILE for rules of your own
-	@[ -e /dev/fuse ] || { echo "/dev/fuse is missing: modprobe fuse, or pass the device into this container"; exit 1; }
+	$(fuse)
 	@[ -e /proc/net/netfilter/nfnetlink_queue ] || modprobe nfnetlink_queue 2>/dev/null || \
 		{ echo "this kernel has no NFQUEUE: it needs CONFIG_NETFILTER_NETLINK_QUEUE (modprobe nfnetlink_queue)"; exit 1; }
-	@echo "One of these two lines, in another shell, sends new ssh connections to the rules:"
-	@echo "  iptables -t mangle -A INPUT -p tcp --dport 22 --syn -j NFQUEUE --queue-num 0 --queue-bypass"
-	@echo "  nft 'table inet recentfs { chain input { type filter hook input priority mangle; tcp dport 22 tcp flags & (fin|syn|rst|ack) == syn queue flags bypass to 0; }; }'"
+	$(call need,iptables,iptables)
+	@echo "In another shell, this sends new ssh connections to the rules:"
+	@echo "  $(IPTABLES_LINE)"
+	@command -v nft >/dev/null || exit 0; \
+	if unshare -n nft -c 'table inet t { chain c { type filter hook input priority 0; queue to 0; }; }' 2>/dev/null; then \
+		echo "or this:"; echo "  $(NFT_LINE)"; \
+	else \
+		echo "  (nft cannot do it here: this kernel lacks CONFIG_NFT_QUEUE)"; \
+	fi
 	@echo "Then connect, and: cat /run/recentfs/xt_recent/*"
 	@exec bin/recentfs run $(if $(RULES),--rules '$(RULES)')
 
@@ -64,6 +92,7 @@ uninstall: ## what install put there, but not your rules
 	rm -f '$(DESTDIR)$(PREFIX)/bin/recentfs' '$(DESTDIR)$(PREFIX)/lib/systemd/system/recentfs.service'
 
 deps: root ## Debian's packages for the tests and the demo (of fail2ban Debian also starts the service)
+	apt-get update
 	apt-get install -y --no-install-recommends $(DEPS)
 
 clean: ## bin/
@@ -73,12 +102,9 @@ go:
 	@version=$$($(GO) env GOVERSION 2>/dev/null) && printf 'go1.26\n%s\n' "$$version" | sort -VC || \
 		{ echo "Go 1.26 or newer is needed ($$($(GO) version 2>/dev/null || echo none is here)): see https://go.dev/dl/"; exit 1; }
 
-tools: go
-	@missing=; for tool in gcc ip iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft nc nft nsenter perl ping python3 setpriv unshare; do \
-		command -v $$tool >/dev/null || missing="$$missing $$tool"; \
-	done; \
-	if [ -n "$$missing" ]; then echo "missing:$$missing: make deps installs them"; exit 1; fi
-	@[ -e /dev/fuse ] || { echo "/dev/fuse is missing: modprobe fuse, or pass the device into this container"; exit 1; }
+tools: root go
+	$(call need,$(TOOLS),$(DEPS))
+	$(fuse)
 
 root:
 	@[ "$$(id -u)" = 0 ] || { echo "root is needed, for queues, mounts and namespaces: run make as root"; exit 1; }
