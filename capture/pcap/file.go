@@ -76,11 +76,15 @@ type frame struct {
 
 var _ capture.Source = (*File)(nil)
 
-// Open opens a capture file and reads its header. Its errors name the file.
+// Open opens a capture file, or standard input if path is -, and reads its header.
+// Its errors name the file.
 func Open(path string) (*File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return nil, err
+	f := os.Stdin
+	if path != "-" {
+		var err error
+		if f, err = os.Open(path); err != nil {
+			return nil, err
+		}
 	}
 	frames, err := newReader(f)
 	if err != nil {

@@ -30,12 +30,14 @@ func run(args []string) int {
 	if err == nil {
 		return 0
 	}
-	text := fmt.Sprintf("%s: %s", cmd.CommandPath(), strings.ReplaceAll(err.Error(), "\n", "; "))
 	if !errors.As(err, new(runError)) {
-		fmt.Fprintf(os.Stderr, "%s (see '%s --help')\n", text, cmd.CommandPath())
+		text := strings.ReplaceAll(err.Error(), "\n", "; ")
+		fmt.Fprintf(os.Stderr, "%s: %s (see '%s --help')\n", cmd.CommandPath(), text, cmd.CommandPath())
 		return exitUsage
 	}
-	fmt.Fprintln(os.Stderr, text)
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		fmt.Fprintf(os.Stderr, "%s: %s\n", cmd.CommandPath(), line)
+	}
 	if cannotRun := new(enter.StatusError); errors.As(err, &cannotRun) {
 		return cannotRun.Status
 	}

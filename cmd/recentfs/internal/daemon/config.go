@@ -2,7 +2,9 @@ package daemon
 
 import (
 	_ "embed"
+	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"slices"
@@ -39,23 +41,31 @@ func (c *Config) rulesOf(netns string) string {
 	return c.Rules
 }
 
-// readRules parses all files of rules. An error in one of them is an error. It
-// warns of a file that decides no packet.
+// readRules parses all files of rules. An error in one of them is an error, which
+// has a line for each. It warns of a file that decides no packet.
 func (c *Config) readRules() (map[string]*ruleset.File, error) {
 	files := make(map[string]*ruleset.File)
-	read := func(file, flag string) (err error) {
-		if files[file] == nil {
-			files[file], err = ReadRules(file, flag, c.Params)
+	var errs []error
+	read := func(file, flag string) {
+		if _, done := files[file]; done {
+			return
 		}
-		return err
+		files[file] = nil
+		if file == "-" {
+			errs = append(errs, fmt.Errorf("rules: - is standard input, which a reload cannot read again: name a file by %s", flag))
+			return
+		}
+		var err error
+		if files[file], err = ReadRules(file, flag, c.Params, func(text string) { logrus.Warn(text) }); err != nil {
+			errs = append(errs, err)
+		}
 	}
-	if err := read(c.Rules, "--rules"); err != nil {
-		return nil, err
-	}
+	read(c.Rules, "--rules")
 	for _, file := range slices.Sorted(maps.Values(c.NetnsRules)) {
-		if err := read(file, "--netns-rules"); err != nil {
-			return nil, err
-		}
+		read(file, "--netns-rules")
+	}
+	if len(errs) > 0 {
+		return nil, errors.Join(errs...)
 	}
 	for _, file := range slices.Sorted(maps.Keys(files)) {
 		if len(files[file].Queues()) == 0 {
@@ -68,15 +78,29 @@ func (c *Config) readRules() (map[string]*ruleset.File, error) {
 //go:embed example.rules
 var exampleRules []byte
 
-// ReadRules parses a file of rules, or the built-in example if file is empty.
-// flag is the command-line flag that names the file, for errors.
-func ReadRules(file, flag string, p recent.Params) (*ruleset.File, error) {
+// ReadRules parses a file of rules, standard input if file is -, or the built-in
+// example if file is empty. flag is the command-line flag that names the file, for
+// errors. warn gets what the user should know of a good file.
+func ReadRules(file, flag string, p recent.Params, warn func(string)) (*ruleset.File, error) {
 	if file == "" {
 		return ruleset.Parse("example.rules", exampleRules, p)
 	}
-	text, err := os.ReadFile(file)
+	var text []byte
+	var err error
+	if file == "-" {
+		text, err = io.ReadAll(os.Stdin)
+	} else {
+		text, err = os.ReadFile(file)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("rules: %w: name a file by %s", err, flag)
 	}
-	return ruleset.Parse(file, text, p)
+	rules, err := ruleset.Parse(file, text, p)
+	if err != nil {
+		return nil, err
+	}
+	for _, text := range rules.PassedOver() {
+		warn(text)
+	}
+	return rules, nil
 }

@@ -15,6 +15,7 @@ import (
 	"context"
 	"os"
 	"runtime"
+	"strings"
 	"sync"
 
 	"github.com/sirupsen/logrus"
@@ -126,7 +127,10 @@ func (s *Server) Wait(ctx context.Context, hangups <-chan os.Signal) {
 			return
 		case <-hangups:
 			if err := s.Reload(); err != nil {
-				logrus.Errorf("reload: %v; the rules stay as they were", err)
+				for line := range strings.SplitSeq(err.Error(), "\n") {
+					logrus.Errorf("reload: %s", line)
+				}
+				logrus.Error("reload: the rules stay as they were")
 			}
 		case <-s.tasks.failed:
 			return
