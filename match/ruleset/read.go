@@ -215,7 +215,7 @@ func (r *reader) readChain(text string) error {
 	return err
 }
 
-// readCommand reads the line of a rule, or -N or -P.
+// readCommand reads the line of a rule, -N or -P.
 func (r *reader) readCommand(n int, text string) error {
 	if text[0] == '[' {
 		rest, err := counters(text)

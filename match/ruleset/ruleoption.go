@@ -171,9 +171,9 @@ func readOut(l *line, g *given) (err error) {
 func (l *line) readDevice(g *given, t tests) (device, error) {
 	name := g.arg[0]
 	switch {
-	case name == "" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, " \t\""):
-		// iptables takes spaces and quotes, and prints what it does not read back.
-		return device{}, fmt.Errorf("%s %q is not a device name: a name has 1 to %d characters and no space or quote",
+	case name == "" || name == "!" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, " \t\""):
+		// iptables takes spaces, quotes and -i!, and prints what is not read back.
+		return device{}, fmt.Errorf("%s %q is not a device name: a name has 1 to %d characters, no space and no quote, and is not !",
 			g.name, name, unix.IFNAMSIZ-1)
 	case name == "+" && g.inverted:
 		return device{}, fmt.Errorf("! %s + would never match: leave it out", g.name)

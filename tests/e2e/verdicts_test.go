@@ -107,6 +107,25 @@ COMMIT
 	}
 }
 
+// TestHandOverToNobody moves packets to a queue that no program has bound: the
+// kernel drops them there, or lets them go on with --queue-bypass.
+func TestHandOverToNobody(t *testing.T) {
+	l := lab.NewNetwork(t)
+	l.Serve()
+	l.QueueTo(lab.IPv4, "filter", "INPUT", lab.TCPProbe.Match(lab.IPv4), "--queue-num 3")
+	d := lab.StartDaemon(t, l.Server, `*recent
+:QUEUE3 DROP [0:0]
+-A QUEUE3 -m recent ! --rcheck --name FIRST --rsource -m recent --set --name FIRST --rsource -j NFQUEUE --queue-num 9 --queue-bypass
+-A QUEUE3 -j NFQUEUE --queue-num 9
+COMMIT
+`)
+	l.Passes(lab.TCPProbe, lab.IPv4)
+	l.Dropped(lab.TCPProbe, lab.IPv4)
+	if first := d.Only("FIRST"); len(first.Stamps) != 1 {
+		t.Errorf("FIRST %+v, want 1 stamp", first)
+	}
+}
+
 // TestBalance spreads flows over two queues with one chain and one table.
 func TestBalance(t *testing.T) {
 	l := lab.NewNetwork(t)

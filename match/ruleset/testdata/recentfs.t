@@ -43,6 +43,7 @@
 -p mptcp;not a known protocol;FAIL
 -p dccp --dport 22;write ports as -m multiport --dports;FAIL
 -i "a\"b";is not a device name;FAIL
+-i!;is not a device name;FAIL
 -s 1.2.3.4,names.org;names are not looked up;FAIL
 -4 -m recent --set --mask ffff::;different families;FAIL
 -s localhost;names are not looked up;FAIL
