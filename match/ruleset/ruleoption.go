@@ -173,7 +173,7 @@ func (l *line) readDevice(g *given, t tests) (device, error) {
 	switch {
 	case name == "" || name == "!" || len(name) >= unix.IFNAMSIZ || strings.ContainsAny(name, " \t\""):
 		// iptables takes spaces, quotes and -i!, and prints what is not read back.
-		return device{}, fmt.Errorf("%s %q is not a device name: a name has 1 to %d characters, no space and no quote, and is not !",
+		return device{}, fmt.Errorf("%s %q is not a device name: a name has 1 to %d characters without spaces and quotes, and ! is none",
 			g.name, name, unix.IFNAMSIZ-1)
 	case name == "+" && g.inverted:
 		return device{}, fmt.Errorf("! %s + would never match: leave it out", g.name)
