@@ -10,6 +10,8 @@ import (
 	"net/url"
 	"os"
 	"strings"
+	"syscall"
+	"time"
 )
 
 // Client speaks to a running recentfs.
@@ -21,10 +23,24 @@ type Client struct {
 // NewClient returns a client of the socket at path. It connects anew for each
 // request.
 func NewClient(path string) *Client {
-	dial := func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "unix", path)
-	}
+	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) }
 	return &Client{path, http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+}
+
+const (
+	// dialTime is how long a client tries to connect while so many others wait
+	// that the kernel refuses more (EAGAIN of unix_stream_connect).
+	dialTime = 2 * time.Second
+	dialRest = 2 * time.Millisecond
+)
+
+func dial(ctx context.Context, path string) (net.Conn, error) {
+	for start := time.Now(); ; time.Sleep(dialRest) {
+		c, err := new(net.Dialer).DialContext(ctx, "unix", path)
+		if !errors.Is(err, syscall.EAGAIN) || time.Since(start) >= dialTime {
+			return c, err
+		}
+	}
 }
 
 // Rules writes the rules at work with their counters: those of the network
@@ -69,8 +85,12 @@ func (c *Client) explain(err error) error {
 	switch {
 	case errors.Is(err, os.ErrPermission):
 		return fmt.Errorf("%s: only root may speak to a running recentfs", c.path)
-	case errors.As(err, &failed) && failed.Op == "dial":
+	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%s: no recentfs answers there: start one with 'recentfs run', or name its --control", c.path)
+	case errors.Is(err, syscall.EAGAIN):
+		return fmt.Errorf("%s: recentfs is busy, too many clients wait for it: try again", c.path)
+	case errors.As(err, &failed) && failed.Op == "dial":
+		return fmt.Errorf("%s: cannot connect: %w: name the socket of a running recentfs by --control", c.path, failed.Err)
 	}
 	return fmt.Errorf("%s: recentfs ended the connection without an answer: %w", c.path, err)
 }

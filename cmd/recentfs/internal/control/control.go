@@ -10,11 +10,18 @@
 // No client can exhaust the daemon. A connection carries one request, which has
 // no body and a header of about maxHeader bytes. The request must arrive within
 // clientTime, and the client must read the answer within clientTime. There are at
-// most maxConnections connections. A new one replaces the connection that has
-// waited longest for its client, so that silent clients cannot keep others out.
-// The daemon works at maxRequests requests at once and refuses more, so that
-// there always is a connection to replace. The work itself has no time limit: a
-// reload may take as long as it takes.
+// most maxConnections connections. A new one replaces one of the process that has
+// most of them: one on which nothing has been sent, the oldest first, or if there is
+// none, the one that has waited longest for its client or its turn. A request at
+// work is never replaced. So silent clients cannot keep others out, nor can a
+// process that connects in a loop.
+//
+// The daemon works at maxRules requests for rules and maxReloads reloads at once,
+// which is less than maxConnections, so that there always is a connection to
+// replace. Reloads wait for each other and may take as long as they take; the two
+// are counted apart, so that no number of reloads keeps the rules from being
+// shown. A request above these numbers waits clientTime for its turn, and is
+// refused then.
 package control
 
 import (
@@ -24,7 +31,8 @@ import (
 
 const (
 	maxConnections = 64
-	maxRequests    = 16
+	maxRules       = 16
+	maxReloads     = 32
 	maxHeader      = 4 << 10
 	clientTime     = 10 * time.Second
 	// closeTime is how long Close waits for requests at work.

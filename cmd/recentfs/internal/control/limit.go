@@ -5,29 +5,42 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 // limiter is a listener with at most max open connections. To accept one more, it
-// closes the connection that has waited longest for its client. If it stopped to
-// accept instead, silent clients would keep the others out.
+// closes another: see makeRoom. If it stopped to accept instead, silent clients
+// would keep the others out.
 type limiter struct {
 	net.Listener
 	max int
 
 	mu sync.Mutex
-	// open has the connections, guarded by mu. Those that wait for their clients
-	// are in the order in which they began to wait.
+	// open has the connections in the order in which they came to their states;
+	// guarded by mu.
 	open []*conn
 }
 
-// conn is a connection of a limiter.
+// state is what a connection waits for.
+type state int
+
+const (
+	silent    state = iota // the first byte of the request
+	asking                 // the rest of the request, or its turn
+	atWork                 // our work
+	answering              // the client, which reads the answer
+)
+
+// conn is a connection of a limiter. It goes through the states in their order.
 type conn struct {
 	net.Conn
 	limiter *limiter
-	busy    bool // guarded by limiter.mu: it waits for us, not for its client
+	pid     int32 // of the process that connected
+	state   state // guarded by limiter.mu
 }
 
 // acceptRest is how long Accept waits after an error.
@@ -45,33 +58,124 @@ func (l *limiter) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: accepted, limiter: l}
+	c := &conn{Conn: accepted, limiter: l, pid: peer(accepted)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.open) >= l.max {
-		if i := slices.IndexFunc(l.open, (*conn).waits); i >= 0 {
-			l.open[i].Conn.Close()
-			l.open = slices.Delete(l.open, i, i+1)
-		}
+		l.makeRoom()
 	}
 	l.open = append(l.open, c)
 	return c, nil
 }
 
-// closeWaiting closes all connections that wait for their clients.
-func (l *limiter) closeWaiting() {
+// makeRoom closes a connection that is not at work, of the process that has most of
+// them: the oldest silent one, or if there is none, the first in line. mu is held.
+func (l *limiter) makeRoom() {
+	count, most := make(map[int32]int), int32(0)
+	for _, c := range l.open {
+		if c.state == atWork {
+			continue
+		}
+		if count[c.pid]++; count[c.pid] > count[most] {
+			most = c.pid
+		}
+	}
+	var first *conn
+	for _, c := range l.open {
+		if c.pid != most || c.state == atWork {
+			continue
+		}
+		if c.state == silent && !c.hasInput() {
+			first = c
+			break
+		}
+		if first == nil {
+			first = c
+		}
+	}
+	if first != nil {
+		first.remove()
+		first.Conn.Close()
+	}
+}
+
+// closeUnasked closes the connections that have not sent all of a request, or
+// whose turn has not come.
+func (l *limiter) closeUnasked() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	unasked := func(c *conn) bool { return c.state < atWork }
 	for _, c := range l.open {
-		if c.waits() {
+		if unasked(c) {
 			c.Conn.Close()
 		}
 	}
-	l.open = slices.DeleteFunc(l.open, (*conn).waits)
+	l.open = slices.DeleteFunc(l.open, unasked)
 }
 
-// waits reports whether c waits for its client. limiter.mu is held.
-func (c *conn) waits() bool { return !c.busy }
+// hasInput reports whether the client has sent something that is not read yet.
+// The goroutine that reads may be late.
+func (c *conn) hasInput() (has bool) {
+	control(c.Conn, func(fd int) {
+		n, err := unix.IoctlGetInt(fd, unix.SIOCINQ)
+		has = err == nil && n > 0
+	})
+	return has
+}
+
+// peer is the process that has connected, or 0 if the kernel does not tell.
+func peer(c net.Conn) (pid int32) {
+	control(c, func(fd int) {
+		if cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
+			pid = cred.Pid
+		}
+	})
+	return pid
+}
+
+// control calls f with the descriptor of a connection or listener, if it has one
+// and is open.
+func control(c any, f func(fd int)) {
+	if s, ok := c.(syscall.Conn); ok {
+		if raw, err := s.SyscallConn(); err == nil {
+			_ = raw.Control(func(fd uintptr) { f(int(fd)) }) // an error says that it is closed
+		}
+	}
+}
+
+// Read reads what the client sends. The state changes before anything leaves the
+// socket: bytes that nobody has noted would not save the connection from makeRoom.
+func (c *conn) Read(p []byte) (int, error) {
+	if c.awaitInput() {
+		c.reach(asking)
+	}
+	n, err := c.Conn.Read(p)
+	if n > 0 {
+		c.reach(asking) // it has no descriptor to wait for
+	}
+	return n, err
+}
+
+// awaitInput waits until there is something to read, which may be the end or an
+// error, and reports whether it is bytes. It takes no lock while it uses the
+// descriptor: Close waits for that.
+func (c *conn) awaitInput() bool {
+	s, ok := c.Conn.(syscall.Conn)
+	if !ok {
+		return false
+	}
+	raw, err := s.SyscallConn()
+	if err != nil {
+		return false
+	}
+	n := 0
+	_ = raw.Read(func(fd uintptr) bool { // Conn.Read has the same error
+		var first [1]byte
+		n, _, err = unix.Recvfrom(int(fd), first[:], unix.MSG_PEEK|unix.MSG_DONTWAIT)
+		return err != unix.EAGAIN && err != unix.EINTR
+	})
+	return n > 0
+}
 
 // Close closes the connection.
 func (c *conn) Close() error {
@@ -86,15 +190,15 @@ func (c *conn) remove() {
 	c.limiter.open = slices.DeleteFunc(c.limiter.open, func(other *conn) bool { return other == c })
 }
 
-// setBusy sets whether the connection waits for us from now on. A connection that
-// waits for its client again goes to the end of the line.
-func (c *conn) setBusy(busy bool) {
+// reach moves the connection to a state and to the end of the line, unless it has
+// been there.
+func (c *conn) reach(s state) {
 	c.limiter.mu.Lock()
 	defer c.limiter.mu.Unlock()
-	if !slices.Contains(c.limiter.open, c) {
-		return // closed to make room
+	if c.state >= s || !slices.Contains(c.limiter.open, c) { // or closed to make room
+		return
 	}
 	c.remove()
-	c.busy = busy
+	c.state = s
 	c.limiter.open = append(c.limiter.open, c)
 }

@@ -135,7 +135,8 @@ func TestConnections(t *testing.T) {
 	})
 }
 
-// TestBusy has more requests at once than the daemon works at.
+// TestBusy has more reloads at once than the daemon takes: the others are refused
+// after a while. Rules are shown all the same.
 func TestBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := quick()
@@ -143,8 +144,8 @@ func TestBusy(t *testing.T) {
 		d.reload = func() error { <-reloaded; return nil }
 		l := newPipes()
 		serveUntilEnd(t, newServer(l), d)
-		answers := make(chan string, maxRequests)
-		for range maxRequests {
+		answers := make(chan string, maxReloads)
+		for range maxReloads {
 			go func() {
 				answer, err := ask(l.dial(), "POST /reload")
 				answers <- fmt.Sprint(answer, err)
@@ -152,20 +153,48 @@ func TestBusy(t *testing.T) {
 		}
 		synctest.Wait()
 		for range 2 * maxConnections { // and they do not add up
-			if answer, err := ask(l.dial(), "GET /rules"); err != nil || answer != "503 recentfs is busy with 16 requests: try again\n" {
-				t.Fatalf("%q, %v", answer, err)
+			if answer, err := ask(l.dial(), "POST /reload"); err != nil || answer != "503 recentfs is busy with 32 requests like this: try again\n" {
+				t.Fatalf("a reload too many: %q, %v", answer, err)
+			}
+			if answer, err := ask(l.dial(), "GET /rules"); answer != "200 rules" || err != nil {
+				t.Fatalf("rules: %q, %v", answer, err)
 			}
 		}
 		close(reloaded)
-		for range maxRequests {
+		for range maxReloads {
 			if got := <-answers; got != "200 <nil>" {
 				t.Errorf("a reload: %s", got)
 			}
 		}
-		if answer, err := ask(l.dial(), "GET /rules"); answer != "200 rules" || err != nil {
-			t.Errorf("%q, %v", answer, err)
-		}
 	})
+}
+
+// TestTurn has as many requests at once as there may be connections. Those that the
+// daemon does not take at once wait for their turn, and none is refused.
+func TestTurn(t *testing.T) {
+	for _, request := range []string{"POST /reload", "GET /rules"} {
+		t.Run(request, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := quick()
+				d.rules = func(io.Writer, string) error { time.Sleep(time.Second); return nil }
+				d.reload = func() error { time.Sleep(time.Second); return nil }
+				l := newPipes()
+				serveUntilEnd(t, newServer(l), d)
+				answers := make(chan string, maxConnections)
+				for range maxConnections {
+					go func() {
+						answer, err := ask(l.dial(), request)
+						answers <- fmt.Sprint(answer, err)
+					}()
+				}
+				for range maxConnections {
+					if got := <-answers; got != "200 <nil>" {
+						t.Error(got)
+					}
+				}
+			})
+		})
+	}
 }
 
 // TestClose closes a server while one client says nothing and another waits
@@ -212,4 +241,35 @@ func TestClose(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestCloseWhileAnswering closes a server while a client reads its answer, which
+// arrives all the same.
+func TestCloseWhileAnswering(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		text := strings.Repeat("rules\n", 1<<16)
+		d := quick()
+		d.rules = func(w io.Writer, _ string) error { _, err := io.WriteString(w, text); return err }
+		l := newPipes()
+		s := newServer(l)
+		ended := make(chan error, 1)
+		go func() { ended <- s.Serve(d) }()
+		c := l.dial()
+		fmt.Fprint(c, "GET /rules HTTP/1.1\r\nHost: recentfs\r\n\r\n")
+		first := make([]byte, 1)
+		if _, err := io.ReadFull(c, first); err != nil {
+			t.Fatal(err)
+		}
+		closed := make(chan error, 1)
+		go func() { closed <- s.Close() }()
+		synctest.Wait()
+		if rest, err := io.ReadAll(c); err != nil || !strings.Contains(string(rest), text[:1000]) || len(rest) < len(text) {
+			t.Errorf("%d bytes of the answer arrived, %v, want more than %d", len(rest), err, len(text))
+		}
+		for _, err := range []error{<-closed, <-ended} {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+	})
 }

@@ -50,10 +50,10 @@ func (s *Server) Serve(d Daemon) error {
 }
 
 // Close removes the socket and ends Serve. Requests at work have closeTime to be
-// answered.
+// answered, and clients to read the answers.
 func (s *Server) Close() error {
 	err := s.socket.Close()
-	s.limiter.closeWaiting()
+	s.limiter.closeUnasked()
 	ctx, cancel := context.WithTimeout(context.Background(), closeTime)
 	defer cancel()
 	if s.http.Shutdown(ctx) != nil {

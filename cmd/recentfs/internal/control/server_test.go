@@ -7,8 +7,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
+	"syscall"
 	"testing"
+	"testing/synctest"
+	"time"
 )
 
 // TestClient has the answers of a daemon arrive at a client, each error with
@@ -91,23 +95,128 @@ func TestBadRequests(t *testing.T) {
 	}
 }
 
-// TestNoServer has a client say why nobody answers.
-func TestNoServer(t *testing.T) {
-	path := t.TempDir() + "/c.sock"
-	if err := NewClient(path).Reload(); err == nil || !strings.Contains(err.Error(), path+": no recentfs answers there: start one with 'recentfs run'") {
+// TestNoAnswer has a client say why nobody answers.
+func TestNoAnswer(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		make func(t *testing.T, path string)
+		want string
+	}{
+		{"nothing there", func(*testing.T, string) {}, "no recentfs answers there: start one with 'recentfs run'"},
+		{"a socket without a listener", func(t *testing.T, path string) {
+			l, err := net.ListenUnix("unix", &net.UnixAddr{Name: path})
+			if err != nil {
+				t.Fatal(err)
+			}
+			l.SetUnlinkOnClose(false)
+			l.Close()
+		}, "no recentfs answers there: start one with 'recentfs run'"},
+		{"a socket of another kind", func(t *testing.T, path string) {
+			l, err := net.ListenPacket("unixgram", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+		}, "cannot connect: connect: protocol wrong type for socket: name the socket of a running recentfs by --control"},
+		{"somebody who ends the connection", func(t *testing.T, path string) {
+			l, err := net.Listen("unix", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { l.Close() })
+			go func() {
+				if c, err := l.Accept(); err == nil {
+					c.Close()
+				}
+			}()
+		}, "recentfs ended the connection without an answer"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := t.TempDir() + "/c.sock"
+			c.make(t, path)
+			if err := NewClient(path).Reload(); err == nil || !strings.Contains(err.Error(), path+": "+c.want) {
+				t.Errorf("%v, want %q", err, c.want)
+			}
+		})
+	}
+}
+
+// TestNoPermission has a client that may not connect.
+func TestNoPermission(t *testing.T) {
+	c := NewClient("c.sock")
+	if err := c.explain(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EACCES)}); err.Error() != "c.sock: only root may speak to a running recentfs" {
 		t.Error(err)
 	}
-	l, err := net.Listen("unix", path)
+}
+
+// crowded listens at path, where so many connections wait that there is room for no
+// further one.
+func crowded(t *testing.T, path string) (l net.Listener, waiting int) {
+	t.Helper()
+	fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer l.Close()
-	go func() {
-		if c, err := l.Accept(); err == nil {
-			c.Close()
-		}
-	}()
-	if err := NewClient(path).Reload(); err == nil || !strings.Contains(err.Error(), path+": recentfs ended the connection without an answer") {
-		t.Error(err)
+	file := os.NewFile(uintptr(fd), path)
+	defer file.Close()
+	if err := syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
 	}
+	if err := syscall.Listen(fd, 0); err != nil {
+		t.Fatal(err)
+	}
+	if l, err = net.FileListener(file); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	for ; ; waiting++ {
+		c, err := net.Dial("unix", path)
+		if errors.Is(err, syscall.EAGAIN) {
+			return l, waiting
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { c.Close() })
+	}
+}
+
+// TestCrowd has a client come while so many others wait that the kernel refuses
+// more.
+func TestCrowd(t *testing.T) {
+	t.Run("for long", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			path := t.TempDir() + "/c.sock"
+			crowded(t, path)
+			start := time.Now()
+			if err := NewClient(path).Reload(); err == nil || err.Error() != path+": recentfs is busy, too many clients wait for it: try again" {
+				t.Error(err)
+			}
+			if took := time.Since(start); took < dialTime || took > 2*dialTime {
+				t.Errorf("the client tried for %v, want %v", took, dialTime)
+			}
+			if _, err := Listen(path); err == nil || !strings.Contains(err.Error(), "another recentfs is running") {
+				t.Errorf("another server: %v", err)
+			}
+		})
+	})
+	t.Run("for a moment", func(t *testing.T) {
+		synctest.Test(t, func(t *testing.T) {
+			path := t.TempDir() + "/c.sock"
+			l, waiting := crowded(t, path)
+			result := make(chan error, 1)
+			go func() { result <- NewClient(path).Reload() }()
+			synctest.Wait() // the client has tried
+			for range waiting {
+				if _, err := l.Accept(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			time.Sleep(dialRest) // of the bubble's time
+			serveUntilEnd(t, newServer(l), quick())
+			if err := <-result; err != nil {
+				t.Error(err)
+			}
+		})
+	})
 }

@@ -70,8 +70,10 @@ func removeStaleSocket(path string) error {
 	}
 	conn, err := net.Dial("unix", path)
 	switch {
-	case err == nil:
-		conn.Close()
+	case err == nil, errors.Is(err, syscall.EAGAIN): // EAGAIN: so many wait to be accepted
+		if err == nil {
+			conn.Close()
+		}
 		return errors.New("another recentfs is running: stop it, or give this one its own --control, --mountpoint and queues")
 	case errors.Is(err, os.ErrPermission):
 		return errors.New("permission denied: run as root")

@@ -1,0 +1,166 @@
+package control
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// TestMain is a process of TestChurn if it is called with these variables.
+func TestMain(m *testing.M) {
+	if path := os.Getenv("CHURN_SOCKET"); path != "" {
+		held, _ := strconv.Atoi(os.Getenv("CHURN_HELD"))
+		for range 2 {
+			go churn(path, os.Getenv("CHURN_TEXT"), held)
+		}
+		_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// churn connects to a socket again and again and asks for nothing. It keeps the
+// last held connections open.
+func churn(path, text string, held int) {
+	var open []int
+	for {
+		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			panic(err)
+		}
+		_ = unix.Connect(fd, &unix.SockaddrUnix{Name: path}) // a signal may end it
+		_, _ = unix.SendmsgN(fd, []byte(text), nil, nil, unix.MSG_NOSIGNAL)
+		if open = append(open, fd); len(open) > held {
+			unix.Close(open[0])
+			open = slices.Delete(open, 0, 1)
+		}
+	}
+}
+
+// TestChurn has a process connect in a loop and ask for nothing. All others are
+// answered.
+func TestChurn(t *testing.T) {
+	for _, c := range []struct {
+		name string
+		text string // what it sends
+		held int    // how many connections each thread keeps open
+	}{
+		{"connections that end at once", "", 0},
+		{"connections that stay", "", 2 * maxConnections},
+		{"half a request", "GET /rul", 2 * maxConnections},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			path := t.TempDir() + "/c.sock"
+			s, err := Listen(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			// With the usual 4096 places each request would wait for long.
+			control(s.socket, func(fd int) { err = unix.Listen(fd, maxConnections) })
+			if err != nil {
+				t.Fatal(err)
+			}
+			serveUntilEnd(t, s, quick())
+			churner := exec.Command(os.Args[0])
+			churner.Env = append(os.Environ(), "CHURN_SOCKET="+path, fmt.Sprint("CHURN_HELD=", c.held), "CHURN_TEXT="+c.text)
+			end, err := churner.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := churner.Start(); err != nil {
+				t.Fatal(err)
+			}
+			defer churner.Wait()
+			defer end.Close()
+			for i := range 20 {
+				client := NewClient(path)
+				if err := client.Rules(io.Discard, ""); err != nil {
+					t.Errorf("rules %d: %v", i, err)
+				}
+				if err := client.Reload(); err != nil {
+					t.Errorf("reload %d: %v", i, err)
+				}
+			}
+		})
+	}
+}
+
+// TestMakeRoom has a new connection replace one of others.
+func TestMakeRoom(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		open   []conn
+		closed int // index, or -1 if none
+	}{
+		{"the oldest", []conn{{}, {}}, 0},
+		{"of the process that has most", []conn{{pid: 1}, {pid: 2}, {pid: 2}}, 1},
+		{"a silent one", []conn{{state: asking}, {state: answering}, {}}, 2},
+		{"of the process that has most, though others are silent", []conn{{pid: 1}, {pid: 2, state: asking}, {pid: 2, state: asking}}, 1},
+		{"those at work do not count", []conn{{pid: 1, state: atWork}, {pid: 1, state: atWork}, {pid: 1}, {pid: 2}, {pid: 2}}, 3},
+		{"without a silent one, the oldest", []conn{{state: asking}, {state: answering}}, 0},
+		{"an answer that leaves", []conn{{state: atWork}, {state: answering}}, 1},
+		{"none at work", []conn{{state: atWork}, {state: atWork}}, -1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			l := &limiter{}
+			for i := range c.open {
+				c.open[i].limiter = l
+				c.open[i].Conn, _ = net.Pipe()
+				l.open = append(l.open, &c.open[i])
+			}
+			l.makeRoom()
+			for i := range c.open {
+				if closed := !slices.Contains(l.open, &c.open[i]); closed != (i == c.closed) {
+					t.Errorf("connection %d is closed: %v", i, closed)
+				}
+			}
+		})
+	}
+}
+
+// TestLateReader has a request on its way that nobody has read yet. Its connection
+// is not silent.
+func TestLateReader(t *testing.T) {
+	socket, err := net.Listen("unix", t.TempDir()+"/c.sock")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &limiter{Listener: socket, max: 2}
+	defer l.Close()
+	var accepted []net.Conn
+	for i := range 3 {
+		client, err := net.Dial("unix", socket.Addr().String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer client.Close()
+		if i == 0 {
+			fmt.Fprint(client, "GET")
+		}
+		c, err := l.Accept()
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if pid := c.(*conn).pid; int(pid) != os.Getpid() {
+			t.Errorf("the connection is of process %d, want %d", pid, os.Getpid())
+		}
+		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		accepted = append(accepted, c)
+	}
+	if n, err := accepted[0].Read(make([]byte, 3)); n != 3 {
+		t.Errorf("the request is lost: %v", err)
+	}
+	if _, err := accepted[1].Read(make([]byte, 1)); !errors.Is(err, net.ErrClosed) {
+		t.Errorf("the silent connection is open: %v", err)
+	}
+}
