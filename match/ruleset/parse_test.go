@@ -173,6 +173,8 @@ func TestAllErrors(t *testing.T) {
 		{"other tables alone", "*nat\nx\nCOMMIT\n*filter\n-A a\nCOMMIT\n", []string{
 			"rules:1: table *nat is the kernel's: only *recent is read here, use iptables-restore for the others",
 			"rules:4: table *filter is the kernel's: only *recent is read here, use iptables-restore for the others"}},
+		{"an unknown table alone", "*recnt\n-A a\nCOMMIT\n", []string{
+			"rules:1: table *recnt is unknown: recentfs has the table *recent alone"}},
 		{"a second table in a table without end", "*recent\nCOMMIT\n*nat\n*recent\nCOMMIT\n", []string{
 			"rules:4: a second *recent: put its chains and rules into the first, iptables-restore would let it replace the first"}},
 		{"a file of Windows", "\xef\xbb\xbf*recent\r\n-A a\r\nCOMMIT\r\n", []string{

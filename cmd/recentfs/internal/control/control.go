@@ -5,7 +5,7 @@
 //	POST /reload               reads the rules again
 //
 // An answer's status says whose fault an error is: 4xx is the asker's, 5xx is
-// the daemon's. The body of an error is one line that says what is wrong.
+// the daemon's. The body of an error says what is wrong, a line for each fault.
 //
 // No client can exhaust the daemon. A connection carries one request, which has
 // no body and a header of about maxHeader bytes. The request must arrive within
