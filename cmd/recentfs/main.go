@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -14,7 +15,18 @@ import (
 	"recentfs/cmd/recentfs/internal/enter"
 )
 
-func main() { os.Exit(run(os.Args[1:])) }
+// The main thread does nothing but wait. The kernel gives a signal to the main
+// thread first (complete_signal), and it is Go's handler there that ends the
+// program. A thread in a FUSE request would not come to its handler before the
+// daemon answers, so that nothing but SIGKILL ended a command where the daemon is
+// stopped.
+func init() { runtime.LockOSThread() }
+
+func main() {
+	status := make(chan int)
+	go func() { status <- run(os.Args[1:]) }()
+	os.Exit(<-status)
+}
 
 // The exit statuses beside 0.
 const (

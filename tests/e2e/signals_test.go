@@ -1,0 +1,78 @@
+package e2e
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"recentfs/tests/lab"
+)
+
+// TestSignalsEndCommands stops the daemon while a command waits for its answer. A
+// signal ends the command as it ends cat.
+func TestSignalsEndCommands(t *testing.T) {
+	d := lab.StartDaemon(t, lab.NewNetns(t), oneTable("T"))
+	d.Signal(syscall.SIGSTOP)
+	t.Cleanup(func() { d.Signal(syscall.SIGCONT) }) // before the daemon is stopped in good order
+	program := lab.Program(t)
+	for _, args := range [][]string{
+		{"cat", d.File("T")},
+		{program, "show", "-m", d.Mount},
+		{program, "show", "-m", d.Mount, "T"},
+		{program, "add", "-m", d.Mount, "T", "192.0.2.1"},
+		{program, "flush", "-m", d.Mount, "T"},
+		{program, "exec", "-m", d.Mount, "--", "true"},
+	} {
+		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
+			t.Run(fmt.Sprintf("%v/%s %s", signal, filepath.Base(args[0]), args[1]), func(t *testing.T) {
+				cmd := exec.Command(args[0], args[1:]...)
+				if err := d.NS.Start(cmd); err != nil {
+					t.Fatal(err)
+				}
+				ended := make(chan struct{})
+				go func() {
+					cmd.Wait()
+					close(ended)
+				}()
+				defer func() {
+					cmd.Process.Kill()
+					<-ended
+				}()
+				lab.Eventually(t, "it waits for the daemon", func() error { return waitsForDaemon(cmd.Process.Pid) })
+				if err := cmd.Process.Signal(signal); err != nil {
+					t.Fatal(err)
+				}
+				lab.Eventually(t, "it ends", func() error {
+					select {
+					case <-ended:
+						return nil
+					default:
+						return errors.New("it is still there")
+					}
+				})
+				if got := cmd.ProcessState.Sys().(syscall.WaitStatus); got.Signal() != signal {
+					t.Errorf("it ended by %v, want %v", cmd.ProcessState, signal)
+				}
+			})
+		}
+	}
+}
+
+// waitsForDaemon is an error unless a thread of a process is in a FUSE request.
+func waitsForDaemon(pid int) error {
+	stacks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stack", pid))
+	if err != nil {
+		return err
+	}
+	for _, name := range stacks {
+		if stack, err := os.ReadFile(name); err == nil && bytes.Contains(stack, []byte("request_wait_answer")) {
+			return nil
+		}
+	}
+	return fmt.Errorf("none of its %d threads waits for an answer", len(stacks))
+}
