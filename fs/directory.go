@@ -5,6 +5,7 @@ import (
 	"iter"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -33,6 +34,7 @@ type directory interface {
 // it is the table's ID plus 1: there is no table with an ID of 2^32-1.
 type dirNode struct {
 	number uint64
+	made   time.Time   // its times
 	attrs  recent.Attr // guarded by filesystem.mu
 }
 
@@ -49,7 +51,7 @@ const (
 )
 
 func newDirNode(number uint64) dirNode {
-	return dirNode{number: number, attrs: recent.Attr{Perms: 0o555}}
+	return dirNode{number: number, made: time.Now(), attrs: recent.Attr{Perms: 0o555}}
 }
 
 func (d *dirNode) node() *dirNode { return d }
@@ -62,7 +64,7 @@ func (d *dirNode) attr(out *fuse.Attr) {
 	out.Ino = d.id()
 	out.Nlink = 2
 	out.Blksize = dirBlockSize
-	ownAttr(out, unix.S_IFDIR, d.attrs)
+	ownAttr(out, unix.S_IFDIR, d.attrs, d.made)
 }
 
 // entry fills in the answer to a lookup. filesystem.mu is held.
@@ -85,7 +87,7 @@ func (r *namespacesRoot) lookup(name string, out *fuse.EntryOut) bool {
 		r.ns.entry(out)
 	case SelfName:
 		out.NodeId = selfID
-		selfAttr(&out.Attr)
+		r.selfAttr(&out.Attr)
 	default:
 		return false
 	}

@@ -44,7 +44,7 @@ func (fs *filesystem) newHandle(node uint64, reads bool) (fh uint64, ok bool) {
 		fs.addReader(node)
 	}
 	fs.lastHandle++
-	fs.handles[fs.lastHandle] = &handle{table: t}
+	fs.handles[fs.lastHandle] = &handle{table: t.Table}
 	return fs.lastHandle, true
 }
 

@@ -89,8 +89,8 @@ func (fs *filesystem) directoryAt(node uint64) (directory, fuse.Status) {
 	return d, fuse.OK
 }
 
-// file is the table of a node, or nil where it is gone. fs.mu is held.
-func (fs *filesystem) file(node uint64) *recent.Table {
+// file is the file of a node, or nil where its table is gone. fs.mu is held.
+func (fs *filesystem) file(node uint64) *file {
 	if f, ok := fs.dirs[node>>32].(*Folder); ok {
 		return f.file(node)
 	}
@@ -149,13 +149,13 @@ func (fs *filesystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 	return fuse.OK
 }
 
-// getAttr fills in the attributes of a node. It returns the table where the node
-// is a table's file.
-func (fs *filesystem) getAttr(node uint64, out *fuse.Attr) (*recent.Table, fuse.Status) {
+// getAttr fills in the attributes of a node. It returns the file where the node
+// is a table's.
+func (fs *filesystem) getAttr(node uint64, out *fuse.Attr) (*file, fuse.Status) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if _, ok := fs.selfLink(node); ok {
-		selfAttr(out)
+	if root, ok := fs.selfLink(node); ok {
+		root.selfAttr(out)
 		return nil, fuse.OK
 	}
 	if d, status := fs.directoryAt(node); status.Ok() {
@@ -242,27 +242,29 @@ func (fs *filesystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.A
 	return fuse.OK
 }
 
-func fileAttr(out *fuse.Attr, node uint64, t *recent.Table) {
+func fileAttr(out *fuse.Attr, node uint64, t *file) {
 	out.Ino = node
 	out.Nlink = 1
 	out.Blksize = blockSize
-	ownAttr(out, unix.S_IFREG, t.Attr())
+	ownAttr(out, unix.S_IFREG, t.Attr(), t.made)
 }
 
-func selfAttr(out *fuse.Attr) {
+func (r *namespacesRoot) selfAttr(out *fuse.Attr) {
 	out.Ino = selfID
 	out.Nlink = 1
 	out.Blksize = dirBlockSize
-	ownAttr(out, unix.S_IFLNK, recent.Attr{Perms: 0o777})
+	ownAttr(out, unix.S_IFLNK, recent.Attr{Perms: 0o777}, r.made)
 }
 
-// ownAttr fills in the mode, the owner and the times. The times are now, as in
-// /proc/net, where an inode does not outlive its last use (proc_get_inode).
-func ownAttr(out *fuse.Attr, kind uint32, a recent.Attr) {
+// ownAttr fills in the mode, the owner and the times, which are when the node was
+// made and never change. In procfs they are when the inode was made
+// (proc_get_inode), which in /proc/net does not outlive its last use. The kernel
+// asks for them again after each read and write, and tar would warn of a file that
+// changed as it was read.
+func ownAttr(out *fuse.Attr, kind uint32, a recent.Attr, made time.Time) {
 	out.Mode = kind | a.Perms
 	out.Owner = fuse.Owner{Uid: a.UID, Gid: a.GID}
-	now := time.Now()
-	out.SetTimes(&now, &now, &now)
+	out.SetTimes(&made, &made, &made)
 }
 
 // StatFs follows simple_statfs.

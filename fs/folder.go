@@ -4,6 +4,7 @@ import (
 	"iter"
 	"slices"
 	"sort"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -15,14 +16,20 @@ import (
 // Update and never asks the registry.
 type Folder struct {
 	dirNode
-	fs     *filesystem
-	name   string
-	tables []*recent.Table          // guarded by filesystem.mu: by ID
-	named  map[string]*recent.Table // guarded by filesystem.mu
+	fs    *filesystem
+	name  string
+	files []*file          // guarded by filesystem.mu: by the table's ID
+	named map[string]*file // guarded by filesystem.mu
+}
+
+// file is a table's file.
+type file struct {
+	*recent.Table
+	made time.Time // its times
 }
 
 func newFolder(fs *filesystem, number uint64, name string) *Folder {
-	return &Folder{dirNode: newDirNode(number), fs: fs, name: name, named: make(map[string]*recent.Table)}
+	return &Folder{dirNode: newDirNode(number), fs: fs, name: name, named: make(map[string]*file)}
 }
 
 // FolderPath is the path, below the mount, of the folder that Namespaces.Add
@@ -48,21 +55,22 @@ func (f *Folder) Update(e recent.Event) {
 		f.fs.conn.Distrust(f.fileID(e.Table))
 		return
 	}
+	shown := &file{e.Table, time.Now()}
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if t := e.Table; !t.Gone() { // or the event that it is gone came first
-		f.tables = slices.Insert(f.tables, f.above(t.ID()), t)
-		f.named[t.Name()] = t
+	if !shown.Gone() { // or the event that it is gone came first
+		f.files = slices.Insert(f.files, f.above(shown.ID()), shown)
+		f.named[shown.Name()] = shown
 	}
 }
 
 func (f *Folder) drop(t *recent.Table) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
-	if i := f.above(t.ID() - 1); i < len(f.tables) && f.tables[i] == t {
-		f.tables = slices.Delete(f.tables, i, i+1)
+	if i := f.above(t.ID() - 1); i < len(f.files) && f.files[i].Table == t {
+		f.files = slices.Delete(f.files, i, i+1)
 	}
-	if f.named[t.Name()] == t {
+	if shown := f.named[t.Name()]; shown != nil && shown.Table == t {
 		delete(f.named, t.Name())
 	}
 }
@@ -70,17 +78,17 @@ func (f *Folder) drop(t *recent.Table) {
 // above is the index of the first table with an ID above that one.
 // filesystem.mu is held.
 func (f *Folder) above(id uint64) int {
-	return sort.Search(len(f.tables), func(i int) bool { return f.tables[i].ID() > id })
+	return sort.Search(len(f.files), func(i int) bool { return f.files[i].ID() > id })
 }
 
 // fileID is the ID of the node of a table's file.
 func (f *Folder) fileID(t *recent.Table) uint64 { return f.id() + t.ID() }
 
-// file is the table of a node in the folder, or nil where it is gone.
+// file is the file of a node in the folder, or nil where its table is gone.
 // filesystem.mu is held.
-func (f *Folder) file(node uint64) *recent.Table {
-	if i := f.above(node - f.id() - 1); i < len(f.tables) && f.fileID(f.tables[i]) == node {
-		return f.tables[i]
+func (f *Folder) file(node uint64) *file {
+	if i := f.above(node - f.id() - 1); i < len(f.files) && f.fileID(f.files[i].Table) == node {
+		return f.files[i]
 	}
 	return nil
 }
@@ -90,7 +98,7 @@ func (f *Folder) lookup(name string, out *fuse.EntryOut) bool {
 	if t == nil {
 		return false
 	}
-	out.NodeId = f.fileID(t)
+	out.NodeId = f.fileID(t.Table)
 	fileAttr(&out.Attr, out.NodeId, t)
 	return true
 }
@@ -99,8 +107,8 @@ func (f *Folder) lookup(name string, out *fuse.EntryOut) bool {
 func (f *Folder) list(after uint64) iter.Seq2[uint64, fuse.DirEntry] {
 	const base = firstPosition - 1 // IDs begin with 1
 	return func(yield func(uint64, fuse.DirEntry) bool) {
-		for _, t := range f.tables[f.above(max(after, base)-base):] {
-			if !yield(t.ID()+base, fuse.DirEntry{Ino: f.fileID(t), Mode: unix.S_IFREG, Name: t.Name()}) {
+		for _, t := range f.files[f.above(max(after, base)-base):] {
+			if !yield(t.ID()+base, fuse.DirEntry{Ino: f.fileID(t.Table), Mode: unix.S_IFREG, Name: t.Name()}) {
 				return
 			}
 		}

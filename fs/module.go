@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -68,6 +69,7 @@ type moduleFS struct {
 	fuse.RawFileSystem // answers ENOSYS to what is not answered here
 
 	module Module
+	made   time.Time // the times of all nodes
 }
 
 const (
@@ -77,7 +79,7 @@ const (
 )
 
 func newModuleFS(module Module) fuse.RawFileSystem {
-	return &moduleFS{RawFileSystem: fuse.NewDefaultRawFileSystem(), module: module}
+	return &moduleFS{RawFileSystem: fuse.NewDefaultRawFileSystem(), module: module, made: time.Now()}
 }
 
 // String implements fuse.RawFileSystem.
@@ -99,18 +101,18 @@ func moduleEntries(node uint64) (entries []fuse.DirEntry) {
 	return entries
 }
 
-// moduleAttr fills in the attributes of a node, as in sysfs.
-func moduleAttr(node uint64, out *fuse.Attr) {
+// attr fills in the attributes of a node, as in sysfs.
+func (fs *moduleFS) attr(node uint64, out *fuse.Attr) {
 	out.Ino = node
 	switch node {
 	case fuse.FUSE_ROOT_ID, parametersID:
-		ownAttr(out, unix.S_IFDIR, recent.Attr{Perms: 0o755})
+		ownAttr(out, unix.S_IFDIR, recent.Attr{Perms: 0o755}, fs.made)
 		out.Nlink = 2
 	case moduleSelfID:
-		ownAttr(out, unix.S_IFLNK, recent.Attr{Perms: 0o777})
+		ownAttr(out, unix.S_IFLNK, recent.Attr{Perms: 0o777}, fs.made)
 		out.Nlink = 1
 	default:
-		ownAttr(out, unix.S_IFREG, recent.Attr{Perms: parameters[node-firstParameterID].perms})
+		ownAttr(out, unix.S_IFREG, recent.Attr{Perms: parameters[node-firstParameterID].perms}, fs.made)
 		out.Size = 4096 // PAGE_SIZE, as of every attribute: sysfs_add_file_mode_ns
 		out.Nlink = 1
 	}
@@ -121,7 +123,7 @@ func (fs *moduleFS) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, ou
 	for _, e := range moduleEntries(in.NodeId) {
 		if e.Name == name {
 			out.NodeId = e.Ino
-			moduleAttr(e.Ino, &out.Attr)
+			fs.attr(e.Ino, &out.Attr)
 			out.SetEntryTimeout(valid)
 			out.SetAttrTimeout(valid)
 			return fuse.OK
@@ -132,7 +134,7 @@ func (fs *moduleFS) Lookup(_ <-chan struct{}, in *fuse.InHeader, name string, ou
 
 // GetAttr follows kernfs_iop_getattr.
 func (fs *moduleFS) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.AttrOut) fuse.Status {
-	moduleAttr(in.NodeId, &out.Attr)
+	fs.attr(in.NodeId, &out.Attr)
 	out.SetTimeout(valid)
 	return fuse.OK
 }
@@ -143,7 +145,7 @@ func (fs *moduleFS) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.Att
 	if in.Valid&(fuse.FATTR_MODE|fuse.FATTR_UID|fuse.FATTR_GID) != 0 {
 		return fuse.EPERM
 	}
-	moduleAttr(in.NodeId, &out.Attr)
+	fs.attr(in.NodeId, &out.Attr)
 	out.SetTimeout(valid)
 	return fuse.OK
 }
