@@ -20,7 +20,8 @@ import (
 // node's ID says what it is, so that nothing is to be kept, a listing resumes by
 // the ID, and a write allocates nothing.
 //
-// Lock order: filesystem.mu or handle.mu, then those of match/recent.
+// Lock order: filesystem.mu or handle.mu, then those of match/recent. Neither is
+// held while the kernel is told something.
 type filesystem struct {
 	fuse.RawFileSystem // answers ENOSYS to what is not answered here
 

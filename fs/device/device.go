@@ -30,7 +30,7 @@
 //     it ever believed in. Only a READ that begins in the instant between the
 //     raising of the size and the locking of the page could hold it, and it would
 //     have to guess which of 4096 pages it will be. One call is under way at a
-//     time.
+//     time: Conn.raising is held meanwhile, which no answer to a READ needs.
 //   - No thread of this process opens a file below its own mounts, or asks
 //     anything of them by path.
 package device

@@ -5,10 +5,16 @@
 // A Server is made of tasks. They start one after the other, in the order of
 // Server.Start, and stop in reverse.
 //
-// Lock order: Server.reloading, Server.mu, instance.deciding. Then the locks of
-// match/recent and fs, which call nothing of this package while they hold one.
-// What the mounts ask (mountAnswers) takes none of these locks. Server.mu is held
-// while lines are logged, which waits for nobody: see LogWriter.
+// Lock order: Server.reloading, Server.mu, Queue.running of capture/nfqueue,
+// instance.deciding. Then the locks of match/recent and fs, which call nothing of
+// this package while they hold one. Server.mu is held
+//   - while tables come and go, and so while fs tells the kernel, which waits for no
+//     answer of ours (Conn.Distrust of fs/device);
+//   - while lines are logged, which waits for nobody: see LogWriter;
+//   - while the loop of a queue or of a packet log ends.
+//
+// What the mounts ask (mountAnswers) takes none of these locks, and the loops do not
+// take Server.mu. So nobody for whom its holder waits can wait for it.
 package daemon
 
 import (
