@@ -1,5 +1,5 @@
-// Package capture has packets as rules see them, the verdicts that rules give, and
-// the Source of packets: a netfilter queue (capture/nfqueue) or a capture file
+// Package capture has packets as rules see them, and the verdicts that rules give.
+// Packets come from a netfilter queue (capture/nfqueue) or from a capture file
 // (capture/pcap).
 package capture
 
@@ -104,14 +104,4 @@ type Header struct {
 	SrcPort, DstPort   uint16
 	TCPFlags           uint8 // the 14th byte of a TCP header: FIN is bit 0
 	ICMPType, ICMPCode uint8
-}
-
-// Source passes packets to decide, until it is closed or has no more packets. When
-// decide returns, Source carries out each packet's Verdict, and sets its Mark if
-// Marked is true.
-type Source interface {
-	// Run returns nil after Close and at the end of a capture file.
-	Run(decide func(batch []Packet)) error
-	// Close ends Run and releases the source. It may be called at any time.
-	Close() error
 }

@@ -56,8 +56,9 @@ func (b *batch) message(i int) []byte {
 	return b.buffers[i][:min(b.heads[i].len, messageSize)]
 }
 
-// Run implements capture.Source. A batch is the packets that were waiting, 64 at
-// most. Run returns errors of the socket itself only: no packet and no full buffer
+// Run passes packets to decide until Close, and then returns nil. A batch is the
+// packets that were waiting, 64 at most. When decide returns, Run gives the kernel
+// each packet's Verdict, and its Mark if Marked is true. Run returns errors of the socket itself only: no packet and no full buffer
 // ends it.
 func (q *Queue) Run(decide func([]capture.Packet)) error {
 	q.running.Lock()

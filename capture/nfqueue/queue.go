@@ -16,8 +16,6 @@ import (
 
 	nfq "github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
-
-	"recentfs/capture"
 )
 
 const (
@@ -48,8 +46,6 @@ type Queue struct {
 
 	decided, undecodable, malformed, refused, unsent, overruns atomic.Uint64
 }
-
-var _ capture.Source = (*Queue)(nil)
 
 // Open binds a queue in the network namespace of the calling thread. Its errors say
 // which queue, what is wrong and what to do: CAP_NET_ADMIN or the kernel's

@@ -74,8 +74,6 @@ type frame struct {
 	device string // empty if the file does not name it
 }
 
-var _ capture.Source = (*File)(nil)
-
 // Open opens a capture file, or standard input if path is -, and reads its header.
 // Its errors name the file.
 func Open(path string) (*File, error) {
@@ -112,7 +110,8 @@ func newReader(r io.Reader) (reader, error) {
 	return newRecords(b)
 }
 
-// Run implements capture.Source, with one packet a batch, in the file's order.
+// Run passes the packets to decide, one a batch, in the file's order. It returns nil
+// at the end of the file and after Close.
 //
 // A capture does not say in which hook netfilter had a packet. Each packet counts
 // as arriving at Input, by the device that a pcapng file names. Run skips
@@ -161,7 +160,7 @@ func fill(p *capture.Packet, data []byte, onWire int) {
 	}
 }
 
-// Close ends Run before its next packet.
+// Close ends Run before its next packet. It may be called at any time.
 func (f *File) Close() error {
 	if f.closed.Swap(true) {
 		return nil
