@@ -80,25 +80,21 @@ func (r *Replay) read(file string) error {
 	return source.Run(r.decide)
 }
 
-// maxHandovers ends a packet's way between queues that hand it to each other,
-// where it would go round until the sender gives up.
-const maxHandovers = 16
-
 // decide puts packets through the chain of their queue, and of each further
-// queue that a rule hands them to.
+// queue that a rule hands them to. No queue hands a packet back: ruleset.Parse
+// refuses such rules.
 func (r *Replay) decide(batch []capture.Packet) {
 	for i := range batch {
 		p := &batch[i]
 		r.packets++
 		r.last = p.Time
 		r.clock.Set(jiffies.Jiffies(p.Time.UnixMilli()))
-		q := r.rules.Queue(r.queue)
-		for range maxHandovers {
-			q.Decide(batch[i:i+1], r.clock.Now())
-			n, handed := p.Verdict.Queue()
-			if q = r.rules.Queue(n); !handed || q == nil {
-				break
+		for n, handed := r.queue, true; handed; n, handed = p.Verdict.Queue() {
+			q := r.rules.Queue(n)
+			if q == nil {
+				break // another program's
 			}
+			q.Decide(batch[i:i+1], r.clock.Now())
 		}
 		r.verdicts[verdictName(p.Verdict)]++
 	}
