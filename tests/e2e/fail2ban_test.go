@@ -117,13 +117,14 @@ func fail2banConfig(t *testing.T, dir string) string {
 	err := os.CopyFS(config, os.DirFS("/etc/fail2ban"))
 	for name, text := range map[string]string{
 		"fail2ban.local": "[Definition]\ndbfile = None\n",
+		// Since Debian 13 this jail reads the journal, whatever the default is.
 		"jail.local": `[DEFAULT]
-backend = polling
 bantime = 600
 findtime = 600
 maxretry = 3
 [sshd]
 enabled = true
+backend = polling
 logpath = ` + filepath.Join(dir, "auth.log") + `
 action = iptables-xt_recent-echo[name=sshd, port=ssh]
 `,

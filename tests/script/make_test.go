@@ -89,6 +89,11 @@ func TestInstallsWhatIsMissing(t *testing.T) {
 // TestMakeRun starts the daemon as README.md's first command does, and follows
 // what it prints: each line for another shell must work on this kernel.
 func TestMakeRun(t *testing.T) {
+	build := exec.Command("make", "build") // may take longer than anything else
+	build.Dir = filepath.Join("..", "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v:\n%s", err, out)
+	}
 	script := `
 mount -t tmpfs none /run
 trap 'kill $pid; wait $pid || cat "$OUT"' EXIT
