@@ -29,7 +29,9 @@ func addressesCommand(use, sign, short, example string) *cobra.Command {
 				// In full, since the file takes no more than 41 bytes.
 				lines = append(lines, sign+a.StringExpanded())
 			}
-			return asRunError(func(*cobra.Command, []string) error { return flags.place.Write(args[0], lines) })(cmd, args)
+			return asRunError(func(*cobra.Command, []string) error {
+				return aside(func() error { return flags.place.Write(args[0], lines) })
+			})(cmd, args)
 		},
 	}
 	flags.register(cmd)

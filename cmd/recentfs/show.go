@@ -44,7 +44,9 @@ since only root may read where the kernel's clock began.`,
 				return fmt.Errorf("--since %q: a time such as 10m or 1h30m is needed", query.Since)
 			}
 			return asRunError(func(*cobra.Command, []string) error {
-				return flags.place.Show(table, query, asJSON, cmd.OutOrStdout(), cmd.ErrOrStderr())
+				return aside(func() error {
+					return flags.place.Show(table, query, asJSON, cmd.OutOrStdout(), cmd.ErrOrStderr())
+				})
 			})(cmd, args)
 		},
 	}

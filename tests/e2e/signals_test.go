@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -59,6 +60,19 @@ func TestSignalsEndCommands(t *testing.T) {
 					t.Errorf("it ended by %v, want %v", cmd.ProcessState, signal)
 				}
 			})
+		}
+	}
+}
+
+// TestExecParentDeath has a program under exec die with its parent, where that
+// was asked for exec.
+func TestExecParentDeath(t *testing.T) {
+	d := lab.StartDaemon(t, lab.NewNetns(t), oneTable("T"))
+	for range 5 { // threads differ
+		cmd := d.Exec("setpriv", "--dump")
+		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGUSR1}
+		if got := d.NS.Finish(t, cmd); got.Code != 0 || !strings.Contains(got.Stdout, "Parent death signal: USR1\n") {
+			t.Fatalf("exit %d, %s\n%s", got.Code, got.Stderr, got.Stdout)
 		}
 	}
 }

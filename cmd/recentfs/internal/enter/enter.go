@@ -44,13 +44,14 @@ func withStatus(err error) error {
 
 // Exec replaces this process by a command, in a mount namespace of its own, where
 // the tables of the recentfs that serves mountpoint are those of the module. netns
-// names the network namespace, if it is another one. Exec returns only errors.
+// names the network namespace, if it is another one. Exec returns only errors. On
+// the main thread the command keeps what belongs to that alone: PR_SET_PDEATHSIG.
 func Exec(mountpoint, netns string, args []string) error {
 	program, err := exec.LookPath(args[0])
 	if err != nil {
 		return withStatus(err)
 	}
-	module, err := liveModule(mountpoint)
+	module, err := awaitModule(mountpoint)
 	if err != nil {
 		return err
 	}
@@ -96,6 +97,18 @@ func enterNetns(netns string) error {
 	}
 	defer ns.Close()
 	return ns.Enter()
+}
+
+// awaitModule is liveModule on another thread: while it waits for a daemon that is
+// stopped, signals end the program on the main thread.
+func awaitModule(mountpoint string) (module string, err error) {
+	done := make(chan struct{})
+	go func() {
+		module, err = liveModule(mountpoint)
+		close(done)
+	}()
+	<-done
+	return module, err
 }
 
 // liveModule returns the directory of the module's parameters beside a mount, if
