@@ -17,7 +17,8 @@ const (
 )
 
 // checkLimits refuses limits under which a later part of the start would fail, or
-// Go's runtime would abort while the mount is there.
+// Go's runtime would abort while the mount is there. Under much lower ones, 8
+// descriptors or 1.2 GB, Go's runtime and go-fuse's init abort before main.
 func checkLimits(queues int) error {
 	var descriptors, space unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &descriptors); err != nil {
