@@ -1,6 +1,7 @@
 package recent
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"recentfs/match/jiffies"
@@ -19,6 +20,9 @@ type Module struct {
 	uid, gid atomic.Uint32
 	// kept is how many bytes of long lines the open files keep: Cursor.keep.
 	kept atomic.Int64
+
+	refusing sync.Mutex
+	refused  Refused // guarded by refusing, which nobody holds for longer than a copy
 }
 
 // NewModule returns an error for parameters with which the module would not

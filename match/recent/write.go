@@ -14,7 +14,7 @@ import (
 // address, "/" flushes. A write does one of these, at position 0 only. Write
 // returns how many bytes it took, and the position afterwards, which "/" does not
 // move. Errors are EINVAL, ESPIPE and, once the table is gone, EIO. They change
-// nothing.
+// nothing. Module.Refused tells of those with EINVAL.
 func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	if len(data) == 0 {
 		return 0, pos, nil
@@ -34,16 +34,40 @@ func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 		return len(data), pos, nil
 	case '+', '-':
 	default:
-		return 0, pos, syscall.EINVAL
+		return 0, pos, t.refuse(`need "+ip", "-ip" or "/"`)
 	}
 	a, family, ok := parseAddr(data[1:])
 	if !ok {
-		return 0, pos, syscall.EINVAL
+		return 0, pos, t.refuse("illegal address")
 	}
 	if err := t.mutate(func() { t.apply(a, family, data[0] == '+') }); err != nil {
 		return 0, pos, err
 	}
 	return len(data), pos + size, nil
+}
+
+// Refused are writes that were EINVAL.
+type Refused struct {
+	Count         uint64
+	Table, Reason string // of the last
+}
+
+// Refused are the writes that the tables of all namespaces have refused. The
+// kernel logs each of them by pr_info. Here whoever logs asks now and then, so
+// that a writer does not wait and cannot fill the log.
+func (m *Module) Refused() Refused {
+	m.refusing.Lock()
+	defer m.refusing.Unlock()
+	return m.refused
+}
+
+// refuse counts a write that is EINVAL.
+func (t *Table) refuse(reason string) error {
+	m := t.module
+	m.refusing.Lock()
+	defer m.refusing.Unlock()
+	m.refused = Refused{m.refused.Count + 1, t.name, reason}
+	return syscall.EINVAL
 }
 
 // apply adds a stamp to an address, or removes the address. A new address gets

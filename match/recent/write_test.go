@@ -152,3 +152,26 @@ func FuzzWrite(f *testing.F) {
 		}
 	})
 }
+
+// TestRefusedWrites counts them over all tables, with the reason of the last.
+func TestRefusedWrites(t *testing.T) {
+	w := newWorld(t, nil, Classic)
+	w.rule(Info{CheckSet: Set})
+	table := w.Table("t")
+	for _, c := range []struct {
+		name, text string
+		pos        int64
+		want       Refused
+	}{
+		{"an address", "+1.2.3.4", 0, Refused{}},
+		{"not an address", "+bogus", 0, Refused{1, "t", "illegal address"}},
+		{"a flush", "/", 0, Refused{1, "t", "illegal address"}},
+		{"no sign", "1.2.3.4", 0, Refused{2, "t", `need "+ip", "-ip" or "/"`}},
+		{"not at the start", "+bogus", 1, Refused{2, "t", `need "+ip", "-ip" or "/"`}},
+	} {
+		_, _, err := table.Write([]byte(c.text), c.pos)
+		if got := table.module.Refused(); got != c.want {
+			t.Errorf("%s: %+v, %v, want %+v", c.name, got, err, c.want)
+		}
+	}
+}

@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+
+	"recentfs/match/recent"
 )
 
 // houseEvery is how often keepHouse does its work.
@@ -26,8 +28,10 @@ func (s *Server) keepHouse(ctx context.Context, ready func()) error {
 }
 
 // check adds to a covered /proc/net what the kernel has added, tries refused
-// namespaces again, and logs which packets were lost.
+// namespaces again, and logs which writes were refused and which packets were
+// lost.
 func (s *Server) check() {
+	s.refusedWrites = logRefused(s.answers.module.Refused(), s.refusedWrites)
 	if s.cover != nil {
 		if err := s.cover.Refresh(); err != nil {
 			logrus.Warnf("/proc/net: %v", err)
@@ -39,4 +43,14 @@ func (s *Server) check() {
 	for _, i := range s.instances {
 		i.logLosses()
 	}
+}
+
+// logRefused says which writes were refused since there were that many of them,
+// and returns how many there are now. The kernel says so at once
+// (recent_mt_proc_write), but a writer must not fill the log.
+func logRefused(now recent.Refused, before uint64) uint64 {
+	if now.Count > before {
+		logrus.Debugf("%d writes into tables were refused (EINVAL), the last one into %q: %s", now.Count-before, now.Table, now.Reason)
+	}
+	return now.Count
 }

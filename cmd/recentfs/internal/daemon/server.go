@@ -54,6 +54,8 @@ type Server struct {
 	module    *fs.Mountpoint
 	cover     *procnet.Cover // nil without Config.ProcNet
 
+	refusedWrites uint64 // how many check has logged; only the housekeeper's task uses it
+
 	// reloading serialises reloads, from the reading of the files to the end. So
 	// the reload that began last decides which rules stay.
 	reloading sync.Mutex
