@@ -134,7 +134,10 @@ func Options() *fuse.MountOptions {
 		DisableXAttrs:      true,
 		DisableReadDirPlus: true, // its answers would expire as Lookup's do
 		DisableSplice:      true,
-		ExtraCapabilities:  fuse.CAP_ATOMIC_O_TRUNC,
+		// CAP_ASYNC_DIO is for io_uring. Without it fuse_direct_IO returns a short
+		// answer at once and does not move the position, upon which io_read fills
+		// the rest of the buffer with what is at the same position.
+		ExtraCapabilities: fuse.CAP_ATOMIC_O_TRUNC | fuse.CAP_ASYNC_DIO,
 		// go-fuse logs answers that nobody waits for any more.
 		Logger:       log.New(io.Discard, "", 0),
 		PanicHandler: reportPanic,
