@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -47,12 +48,39 @@ func (m *Mountpoint) lookUnder() (err error) {
 // since a dead one fails, and one whose process is stopped does not answer:
 // open(2) with O_PATH follows links, but opens nothing.
 func resolve(dir string) (string, error) {
+	for try := 0; ; try++ {
+		path, attached, err := resolveOnce(dir)
+		// In a chroot, the mount of the root is not among those that we see.
+		if err != nil || attached || try == 2 {
+			return path, err
+		}
+	}
+}
+
+// resolveOnce also tells whether the mount that it found was attached. Another
+// recentfs may have detached a dead one since open(2), and what is on a detached
+// mount has a path from its root: "/".
+func resolveOnce(dir string) (path string, attached bool, err error) {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return "", err
+		return "", false, err
 	}
 	defer unix.Close(fd)
-	return os.Readlink(fmt.Sprintf("/proc/thread-self/fd/%d", fd))
+	if path, err = os.Readlink(fmt.Sprintf("/proc/thread-self/fd/%d", fd)); err != nil {
+		return "", false, err
+	}
+	info, err := os.ReadFile(fmt.Sprintf("/proc/thread-self/fdinfo/%d", fd))
+	if err != nil {
+		return "", false, err
+	}
+	var id int
+	for line := range strings.Lines(string(info)) {
+		if _, err := fmt.Sscanf(line, "mnt_id: %d", &id); err == nil {
+			break
+		}
+	}
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.ID != id, m.ID == id })
+	return path, len(mounts) > 0, err
 }
 
 // mkdir creates dir and what is missing above it, and notes them in created.
