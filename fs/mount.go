@@ -129,7 +129,12 @@ func (m *Mountpoint) serve(fs fuse.RawFileSystem, opts *fuse.MountOptions) error
 		return m.mountError(err)
 	}
 	mounts, err := mountsOn(m.dir)
-	if err == nil {
+	if err == nil && len(mounts) == 0 {
+		err = errors.New("somebody else unmounted it at once: try again")
+	}
+	if err != nil {
+		conn.Close() // which ends the mount, wherever it is
+	} else {
 		err = conn.Serve(fs, opts, goFuseLoop)
 	}
 	if err != nil {

@@ -45,8 +45,8 @@ func (c *Conn) Distrust(node uint64) {
 
 const (
 	pageSize = 4096
-	// farPages is how many pages RaiseSize goes on by at most. Then it takes some
-	// 2^39 calls to a size that the kernel does not know.
+	// farPages is how many pages RaiseSize goes on by at most. All sizes are used
+	// up after some 2^39 calls, and it begins again.
 	farPages = 1 << 12
 	maxSize  = 1<<62 - 1
 )
