@@ -1,7 +1,6 @@
 package ruleset
 
 import (
-	"fmt"
 	"os/exec"
 	"slices"
 	"strings"
@@ -131,77 +130,6 @@ func TestTaken(t *testing.T) {
 			}
 		})
 	}
-}
-
-// TestAllErrors has files with more than one fault: each is said, in the file's
-// order, and nothing that only follows from another.
-func TestAllErrors(t *testing.T) {
-	const undeclared = " is not declared: put :a - [0:0] above"
-	for _, c := range []struct {
-		name, text string
-		want       []string
-	}{
-		{"two rules", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -p x\n-A QUEUE0\n-A QUEUE0 -m limit\nCOMMIT\n", []string{
-			`rules:3: -p "x" is not a known protocol: write its number, 0 to 255`,
-			"rules:5: -m limit: only the kernel can match this: put it on the kernel's rule that queues"}},
-		{"undeclared chain", "*recent\n:QUEUE0 ACCEPT\n-A a\n-A a -j DROP\n-A QUEUE0 -j a\n-P a DROP\n-A b\nCOMMIT\n", []string{
-			"rules:3: chain a" + undeclared + " (and 3 more lines)",
-			"rules:7: chain b is not declared: put :b - [0:0] above"}},
-		{"undeclared chain and a bad rule in it", "*recent\n-A a -p x\n-A a\nCOMMIT\n", []string{
-			`rules:2: -p "x" is not a known protocol: write its number, 0 to 255`,
-			"rules:3: chain a" + undeclared}},
-		{"chains of two lines", "*recent\n-A a\n-A a\nCOMMIT\n", []string{"rules:2: chain a" + undeclared + " (and 1 more line)"}},
-		{"bad declarations", "*recent\n:QUEUE0 REJECT\n:QUEUE1\n:a DROP\n-N b -j DROP\n-A QUEUE0\n-A QUEUE1\n-A a -j b\n-A b -j a\n-I a 3\nCOMMIT\n", []string{
-			`rules:2: policy "REJECT" of chain QUEUE0: use ACCEPT or DROP`,
-			"rules:3: a chain is declared as :QUEUE0 ACCEPT [0:0], or as :name - [0:0]",
-			"rules:4: chain a: only QUEUE chains have a policy, declare it as :a - [0:0]",
-			"rules:5: -N stands alone: put the rule on a line of its own"}},
-		{"bad counters of a chain", "*recent\n:QUEUE0 ACCEPT [0]\n-A QUEUE0\nCOMMIT\n", []string{
-			`rules:2: counters "[0]" of chain QUEUE0: they read [packets:bytes]`}},
-		{"insert after a bad rule", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -p x\n-I QUEUE0 2\nCOMMIT\n", []string{
-			`rules:3: -p "x" is not a known protocol: write its number, 0 to 255`}},
-		{"repeat after a bad mark", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -j MARK --set-mark x\n-A QUEUE0 -j REPEAT\nCOMMIT\n", []string{
-			`rules:3: --set-mark "x": write VALUE or VALUE/MASK, numbers from 0 to 0xffffffff`}},
-		{"no table at all", ":QUEUE0 ACCEPT\n-A QUEUE0\n-A QUEUE0 -p x\n", []string{
-			"rules:1: a rule outside a table: begin the table with a line *recent (and 2 more lines)",
-			`rules:3: -p "x" is not a known protocol: write its number, 0 to 255`}},
-		{"text after the table", "*recent\nCOMMIT\n-A a\n-A b\n", []string{
-			"rules:3: text after COMMIT: put rules before it (and 1 more line)"}},
-		{"no end and a bad rule", "*recent\n-A a\n", []string{
-			"rules:2: chain a" + undeclared,
-			"rules:3: the table has no end: put a line COMMIT after its last rule"}},
-		{"other tables alone", "*nat\nx\nCOMMIT\n*filter\n-A a\nCOMMIT\n", []string{
-			"rules:1: table *nat is the kernel's: only *recent is read here, use iptables-restore for the others",
-			"rules:4: table *filter is the kernel's: only *recent is read here, use iptables-restore for the others"}},
-		{"an unknown table alone", "*recnt\n-A a\nCOMMIT\n", []string{
-			"rules:1: table *recnt is unknown: recentfs has the table *recent alone"}},
-		{"a second table in a table without end", "*recent\nCOMMIT\n*nat\n*recent\nCOMMIT\n", []string{
-			"rules:4: a second *recent: put its chains and rules into the first, iptables-restore would let it replace the first"}},
-		{"a file of Windows", "\xef\xbb\xbf*recent\r\n-A a\r\nCOMMIT\r\n", []string{
-			"rules:1: the file begins with a byte order mark (BOM): save it as UTF-8 without one",
-			"rules:1: the line ends with CR LF, as on Windows: convert the file, as by sed -i 's/\\r$//' FILE (and 2 more lines)",
-			"rules:2: chain a" + undeclared}},
-		{"a script", "iptables -F\niptables -A INPUT\n", []string{
-			"rules:1: a rule outside a table: begin the table with a line *recent (and 1 more line)",
-			"rules:1: the line begins with iptables: a file holds rules and no commands, leave out iptables and -t TABLE, and begin with -A and the chain (and 1 more line)"}},
-		{"fifty", "*recent\n:QUEUE0 ACCEPT\n" + strings.Repeat("-A QUEUE0 -y\n", 50) + "COMMIT\n", many(50)},
-		{"more than fifty", "*recent\n:QUEUE0 ACCEPT\n" + strings.Repeat("-A QUEUE0 -y\n", 53) + "-A a\n-A a\nCOMMIT\n", append(many(50), "and 4 more")},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			_, err := Parse("rules", []byte(c.text), classic)
-			if want := strings.Join(c.want, "\n"); err == nil || err.Error() != want {
-				t.Errorf("refused with\n%v\nwant\n%s", err, want)
-			}
-		})
-	}
-}
-
-// many are the errors of an unknown option in line 3 and in those that follow.
-func many(n int) (all []string) {
-	for i := range n {
-		all = append(all, fmt.Sprintf("rules:%d: -y: neither the rule nor a match or target before it has this option; write -m or -j before its options", i+3))
-	}
-	return all
 }
 
 func TestPassedOver(t *testing.T) {

@@ -18,8 +18,7 @@ type problem struct {
 
 // problems are all that is wrong with a file.
 type problems struct {
-	all  []problem
-	left int // how many are beyond maxProblems
+	all []problem
 	// said has what is said once, by its key: an index into all, or silent.
 	said map[string]int
 }
@@ -45,13 +44,6 @@ func (p *problems) add(line int, err error) {
 			}
 			return
 		}
-		p.said[o.key] = silent
-	}
-	if len(p.all) == maxProblems {
-		p.left++
-		return
-	}
-	if o.error != nil {
 		p.said[o.key] = len(p.all)
 	}
 	p.all = append(p.all, problem{line: line, err: err})
@@ -67,11 +59,12 @@ func (p *problems) silence(key string) {
 // chainKey is the key of what is said of a chain that is not declared.
 func chainKey(name string) string { return "chain:" + name }
 
-// in returns the problems of a file as one error, a line for each.
+// in returns the problems of a file as one error, a line for each of the first.
 func (p *problems) in(f *File) error {
 	slices.SortStableFunc(p.all, func(a, b problem) int { return a.line - b.line })
+	first := p.all[:min(len(p.all), maxProblems)]
 	var list []error
-	for _, q := range p.all {
+	for _, q := range first {
 		err := q.err
 		switch {
 		case q.more == 1:
@@ -81,8 +74,8 @@ func (p *problems) in(f *File) error {
 		}
 		list = append(list, f.at(q.line, err))
 	}
-	if p.left > 0 {
-		list = append(list, fmt.Errorf("and %d more", p.left))
+	if left := len(p.all) - len(first); left > 0 {
+		list = append(list, fmt.Errorf("and %d more", left))
 	}
 	return errors.Join(list...)
 }

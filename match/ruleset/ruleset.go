@@ -57,14 +57,12 @@ type File struct {
 func Parse(name string, text []byte, p recent.Params) (*File, error) {
 	r := &reader{params: p, file: &File{name: name}, byName: make(map[string]int), problems: problems{said: make(map[string]int)}}
 	r.read(text)
-	if err := r.in(r.file); err != nil {
-		return nil, err // what is wrong with the chains as a whole may follow from it
-	}
 	r.file.others = r.others
 	r.file.sort()
 	r.file.weigh(r.params)
-	if line, err := r.file.check(); err != nil {
-		return nil, r.file.at(line, err)
+	r.file.check(&r.problems)
+	if err := r.in(r.file); err != nil {
+		return nil, err
 	}
 	return r.file, nil
 }
