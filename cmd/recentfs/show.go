@@ -40,9 +40,6 @@ since only root may read where the kernel's clock began.`,
 			if cmd.Flags().Changed("limit") && query.Limit < 1 {
 				return fmt.Errorf("--limit \"%d\": a number of 1 or more is needed", query.Limit)
 			}
-			if cmd.Flags().Changed("since") && query.Since <= 0 {
-				return fmt.Errorf("--since %q: a time such as 10m or 1h30m is needed", query.Since)
-			}
 			return asRunError(func(*cobra.Command, []string) error {
 				return aside(func() error {
 					return flags.place.Show(table, query, asJSON, cmd.OutOrStdout(), cmd.ErrOrStderr())
@@ -53,7 +50,7 @@ since only root may read where the kernel's clock began.`,
 	flags.register(cmd)
 	cmd.Flags().Var(&query.Sort, "sort", "order: the latest seen first, the latest first seen first, the most hits first, or the lowest address first")
 	cmd.Flags().IntVar(&query.Limit, "limit", 0, "print at most `N` addresses of a table")
-	cmd.Flags().DurationVar(&query.Since, "since", 0, "print addresses that were seen within this `TIME`, as 10m or 1h30m")
+	cmd.Flags().Var((*timespan)(&query.Since), "since", "print addresses that were seen within this `TIME`, as 10m, 1h30m or 7d")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON lines: an object for each address, with its table")
 	return cmd
 }

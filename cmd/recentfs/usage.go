@@ -111,7 +111,7 @@ func valueOf(f *pflag.Flag, err error) string {
 	case "int":
 		return "a number of 1 or more"
 	case "duration":
-		return "a time such as 10m or 1h30m"
+		return "a time such as 10m, 1h30m or 7d"
 	}
 	if choice := strings.Split(f.Value.Type(), "|"); len(choice) > 1 {
 		return "one of " + strings.Join(choice, ", ")

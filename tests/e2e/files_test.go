@@ -158,7 +158,7 @@ func TestCommands(t *testing.T) {
 		}
 	}
 	var object struct{ Table, Address string }
-	if got := d.Must("show", "T", "192.0.2.0/24", "--json", "--sort", "last", "--limit", "5", "--since", "1h"); json.Unmarshal([]byte(got), &object) != nil ||
+	if got := d.Must("show", "T", "192.0.2.0/24", "--json", "--sort", "last", "--limit", "5", "--since", "1w1d12h"); json.Unmarshal([]byte(got), &object) != nil ||
 		object.Table != "T" || object.Address != "192.0.2.2" {
 		t.Errorf("show T --json: %s", got)
 	}
