@@ -34,7 +34,7 @@ endef
 IPTABLES_LINE := iptables -t mangle -A INPUT -p tcp --dport 22 --syn -j NFQUEUE --queue-num 0 --queue-bypass
 NFT_LINE      := nft 'table inet recentfs { chain input { type filter hook input priority mangle; tcp dport 22 tcp flags & (fin|syn|rst|ack) == syn queue flags bypass to 0; }; }'
 
-.PHONY: help build lint test bench fuzz demo run install uninstall deps clean go tools root
+.PHONY: help build lint test bench fuzz mutants demo run install uninstall deps clean go tools root
 
 help: ## what you are reading
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -62,6 +62,10 @@ fuzz: go ## every fuzz target, 30 seconds each
 			$(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime 30s $$package; \
 		done; \
 	done
+
+mutants: root tools ## a few hundred small faults, one at a time: do the tests notice? about an hour
+	$(GO) build -o bin/mutants ./tests/mutants
+	@exec bin/mutants
 
 demo: root tools build ## two namespaces, an ssh port, and a guest who comes too often
 	@tests/demo.sh bin/recentfs

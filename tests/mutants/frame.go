@@ -1,0 +1,152 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// maxMemory is what the processes of one run may have together, with the race
+// detector. A watch reads their resident memory: a limit of address space
+// would hit tables and the race detector, which reserve much and use little.
+const maxMemory = 4 << 30
+
+// frame gives a program namespaces of its own: what a mutant leaves behind
+// (processes, mounts, queues, addresses) ends with the first process in them.
+var frame = []string{"unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc",
+	"sh", "-c", `ip link set lo up; "$@"; exit $?`, "sh"}
+
+// ending is how a run ended.
+type ending struct {
+	passed bool
+	why    string // if not: the test that failed, "timeout" or "memory"
+	output string
+	took   time.Duration
+}
+
+// runFramed runs a test binary in its package's directory.
+func runFramed(ctx context.Context, dir string, env []string, limit time.Duration, binary string, args ...string) (ending, error) {
+	tmp, err := os.MkdirTemp("", "mutant-")
+	if err == nil {
+		err = os.Chmod(tmp, 0o755) // tests run the program as other users too
+	}
+	if err != nil {
+		return ending{}, err
+	}
+	defer os.RemoveAll(tmp)
+
+	// The test binary's own timeout says more, but it may not work in a mutant.
+	ctx, cancel := context.WithTimeoutCause(ctx, limit+limit/10+time.Second, errors.New("timeout"))
+	defer cancel()
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+
+	command := append(append(frame[1:len(frame):len(frame)], binary, "-test.timeout="+limit.String(), "-test.failfast"), args...)
+	cmd := exec.CommandContext(ctx, frame[0], command...)
+	var output capped
+	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &output, &output
+	cmd.Env = append(append(os.Environ(), "TMPDIR="+tmp), env...)
+	cmd.WaitDelay = 5 * time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // Pdeathsig is about the thread
+	defer runtime.UnlockOSThread()
+	begin := time.Now()
+	if err := cmd.Start(); err != nil {
+		return ending{}, err
+	}
+	go watchMemory(ctx, cmd.Process.Pid, stop)
+	err = cmd.Wait()
+	e := ending{passed: err == nil, output: output.String(), took: time.Since(begin)}
+	if cause := context.Cause(ctx); err != nil {
+		e.why = reason(e.output)
+		if cause != nil {
+			e.why = cause.Error()
+		}
+	}
+	return e, nil
+}
+
+var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
+
+// reason is what a failed run says first of itself.
+func reason(output string) string {
+	if strings.Contains(output, "panic: test timed out after") {
+		return "timeout"
+	}
+	if m := failed.FindStringSubmatch(output); m != nil {
+		return m[1]
+	}
+	for _, sign := range []string{"panic: ", "fatal error: ", "DATA RACE", "unexpected fault address"} {
+		if at := strings.Index(output, sign); at >= 0 {
+			line, _, _ := strings.Cut(output[at:], "\n")
+			return line
+		}
+	}
+	return "exit status"
+}
+
+// watchMemory ends a run whose processes have too much memory.
+func watchMemory(ctx context.Context, pid int, stop context.CancelCauseFunc) {
+	for tick := time.Tick(200 * time.Millisecond); ; {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick:
+		}
+		if n := resident(pid); n > maxMemory {
+			stop(fmt.Errorf("memory: %d MB", n>>20))
+			return
+		}
+	}
+}
+
+// resident is the memory of a process and of all below it.
+func resident(root int) (bytes int) {
+	files, _ := filepath.Glob("/proc/[0-9]*/stat")
+	pages, children := map[int]int{}, map[int][]int{}
+	for _, file := range files {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			continue // it ended
+		}
+		// proc_pid_stat(5): pid (comm) state ppid ... rss is the 24th.
+		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
+		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
+		parent, _ := strconv.Atoi(fields[1])
+		pages[pid], _ = strconv.Atoi(fields[21])
+		children[parent] = append(children[parent], pid)
+	}
+	for below := []int{root}; len(below) > 0; {
+		pid := below[0]
+		bytes += pages[pid] * os.Getpagesize()
+		below = append(below[1:], children[pid]...)
+	}
+	return bytes
+}
+
+// capped keeps the begin and the end of an output, which a mutant may make endless.
+type capped struct{ begin, end []byte }
+
+const keep = 1 << 17
+
+func (c *capped) Write(p []byte) (int, error) {
+	n := len(p)
+	room := min(keep-len(c.begin), len(p))
+	c.begin = append(c.begin, p[:room]...)
+	c.end = append(c.end, p[room:]...)
+	if len(c.end) > 2*keep {
+		c.end = append([]byte(nil), c.end[len(c.end)-keep:]...)
+	}
+	return n, nil
+}
+
+func (c *capped) String() string { return string(c.begin) + string(c.end) }
