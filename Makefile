@@ -49,7 +49,8 @@ lint: go ## gofmt, go vet and staticcheck
 	$(GO) tool staticcheck ./...
 
 test: root tools ## every test, under the race detector; needs root
-	$(GO) test -race -count=1 ./...
+	$(GO) build -o bin/skips ./tests/skips
+	@set -o pipefail; echo '$(GO) test -race -count=1 ./...'; $(GO) test -race -count=1 -json ./... | bin/skips
 
 bench: root tools ## recentfs beside its peers, in about three minutes
 	$(GO) build -o bin/bench ./tests/bench
