@@ -3,8 +3,10 @@ package daemon
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"runtime"
+	"strings"
 	"testing"
 
 	"recentfs/tests/lab"
@@ -21,8 +23,12 @@ const (
 	moreThreads = rounds - settled - 2
 )
 
-// usage is what a process holds of the kernel and of Go's runtime.
-type usage struct{ goroutines, descriptors, mounts, threads int }
+// usage is what a process holds of the kernel and of Go's runtime. Gigabytes are
+// of its address space: the race detector and Go's runtime need more and more of
+// that, but not as much as a table of tableSize addresses.
+type usage struct{ goroutines, descriptors, mounts, threads, gigabytes int }
+
+const tableSize = 1 << 24
 
 func used(t *testing.T) usage {
 	t.Helper()
@@ -34,12 +40,20 @@ func used(t *testing.T) usage {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return usage{runtime.NumGoroutine(), lab.Descriptors(t), bytes.Count(mounts, []byte("\n")), len(threads)}
+	statm, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var pages int
+	if _, err := fmt.Sscan(string(statm), &pages); err != nil {
+		t.Fatal(err)
+	}
+	return usage{runtime.NumGoroutine(), lab.Descriptors(t), bytes.Count(mounts, []byte("\n")), len(threads), pages * os.Getpagesize() >> 30}
 }
 
 // exceeds reports what is more than before.
 func (u usage) exceeds(before usage) error {
-	if u.goroutines > before.goroutines || u.descriptors > before.descriptors || u.mounts > before.mounts || u.threads > before.threads+moreThreads {
+	if u.goroutines > before.goroutines || u.descriptors > before.descriptors || u.mounts > before.mounts || u.threads > before.threads+moreThreads || u.gigabytes > before.gigabytes+1 {
 		return fmt.Errorf("in use: %+v, before: %+v", u, before)
 	}
 	return nil
@@ -99,6 +113,37 @@ func TestServerLeavesNothing(t *testing.T) {
 	vs := invite(t, names)
 	repeat(t, func() {
 		t.Run("server", func(t *testing.T) { vs.await(t, newServer(t, names)) })
+	})
+	vs.leave(t)
+}
+
+// TestReloadsLeaveNothing reloads rules while packets flow. Tables, queues and logs
+// come and go with the rules.
+func TestReloadsLeaveNothing(t *testing.T) {
+	names := visitorNames()[:2]
+	vs := invite(t, names)
+	c := newConfig(t, names, seenRules)
+	c.Params.ListTot = tableSize
+	s := c.start(t, io.Discard)
+	n := 0
+	more := func() string {
+		n++ // so that a table that stays shows
+		return strings.Replace(seenRules, "COMMIT\n", fmt.Sprintf(`:QUEUE1-2 ACCEPT [0:0]
+-A QUEUE0 -j LOG
+-A QUEUE0 -m recent --rcheck --name more%d
+COMMIT
+`, n), 1)
+	}
+	repeat(t, func() {
+		for range 5 {
+			for _, text := range []string{more(), seenRules} {
+				write(t, c.Rules, text)
+				if err := s.Reload(); err != nil {
+					t.Fatal(err)
+				}
+				vs.await(t, s)
+			}
+		}
 	})
 	vs.leave(t)
 }
