@@ -21,6 +21,7 @@ const (
 	attrMark       = 3
 	attrInDev      = 5
 	attrOutDev     = 6
+	attrPhysOutDev = 8
 	attrPayload    = 10
 	attrCapLen     = 13
 	attrSkbInfo    = 14
@@ -48,6 +49,8 @@ const (
 type metadata struct {
 	id      uint32
 	in, out uint32 // device indexes; 0 is no device
+	// physOut is the port by which a bridge forwards the packet (br_netfilter).
+	physOut uint32
 	info    uint32 // the flags of NFQA_SKB_INFO
 }
 
@@ -110,6 +113,8 @@ func attributes(b []byte, p *capture.Packet, m *metadata) (identified, whole boo
 			m.in = number(value)
 		case attrOutDev:
 			m.out = number(value)
+		case attrPhysOutDev:
+			m.physOut = number(value)
 		case attrCapLen:
 			length = number(value)
 		case attrSkbInfo:

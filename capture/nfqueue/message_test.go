@@ -68,6 +68,8 @@ func TestParse(t *testing.T) {
 			capture.Packet{Queue: 5, Hook: capture.Input, Length: 40}, syn},
 		{"with the owner of a socket", packetMessage(packetHdr(1, capture.Output), attr{attrOutDev, be32(4)}, attr{attrUID, be32(1000)}, attr{attrGID, be32(100)}, attr{attrSkbInfo, be32(1)}, payload), kindPacket,
 			metadata{id: 1, out: 4, info: checksumNotReady}, capture.Packet{Queue: 5, Hook: capture.Output, Length: 40, Owned: true, UID: 1000, GID: 100}, syn},
+		{"bridged", packetMessage(packetHdr(1, capture.Postrouting), attr{attrOutDev, be32(4)}, attr{attrPhysOutDev, be32(5)}, payload), kindPacket,
+			metadata{id: 1, out: 4, physOut: 5}, capture.Packet{Queue: 5, Hook: capture.Postrouting, Length: 40}, syn},
 		{"no payload", packetMessage(packetHdr(1, capture.Input)), kindPacket, metadata{id: 1},
 			capture.Packet{Queue: 5, Hook: capture.Input}, nil},
 		{"short mark", packetMessage(packetHdr(1, capture.Input), attr{attrMark, []byte{1, 2, 3}}, payload), kindPacket, metadata{id: 1},

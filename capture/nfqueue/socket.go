@@ -26,6 +26,11 @@ const (
 //     no socket of this one.
 func hasSocket(p *capture.Packet, m *metadata) bool {
 	switch {
+	case m.physOut != 0:
+		// A bridge forwards it. At POST_ROUTING it has no other device that it came by
+		// (br_nf_post_routing). A packet that this machine sends by a bridge has no port
+		// there.
+		return false
 	case p.Owned:
 		return true
 	case p.Hook == capture.Forward:

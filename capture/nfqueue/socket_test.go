@@ -36,6 +36,8 @@ func TestHasSocket(t *testing.T) {
 		{"forwarded, checksum unknown", passing, v6(udp, 0, 63, "fd09::2"), metadata{in: in, out: out, info: checksumNotVerified}, false},
 		{"forwarded to where it came from", passing, v6(udp, 0, 63, "fd09::2"), metadata{in: in, out: in}, false},
 		{"forwarded to a group, ipmr_queue_xmit", []capture.Hook{capture.Postrouting}, v4(igmp, 0, 63), metadata{out: out, info: checksumNotVerified}, false},
+		{"bridged", passing, v4(tcp, synAck, 64), metadata{out: out, physOut: in, info: checksumNotReady}, false},
+		{"bridged, IPv6", passing, v6(icmp6, 0, 255, "fe80::1"), metadata{out: out, physOut: in}, false},
 		{"ICMP error", leaving, v4(icmp, 0, 64), metadata{out: out}, true},
 		{"ICMPv6 echo reply", leaving, v6(icmp6, 0, 64, "fd09::1"), metadata{out: out}, true},
 		{"SYN-ACK", leaving, v4(tcp, synAck, 64), metadata{out: out, info: checksumNotReady}, true},
@@ -61,7 +63,7 @@ func TestHasSocket(t *testing.T) {
 				t.Errorf("%s at hook %d: %v, want %v", c.name, hook, got, c.want)
 			}
 			p.Owned = true
-			if !hasSocket(&p, &c.metadata) {
+			if c.metadata.physOut == 0 && !hasSocket(&p, &c.metadata) {
 				t.Errorf("%s at hook %d, with a process: no socket", c.name, hook)
 			}
 		}
