@@ -2,13 +2,9 @@ package recent
 
 import (
 	"bytes"
-	"strconv"
 	"sync"
 	"unsafe"
 
-	"golang.org/x/sys/unix"
-
-	"recentfs/match/addr"
 	"recentfs/match/jiffies"
 )
 
@@ -62,14 +58,22 @@ const (
 func (t *Table) Cursor() *Cursor { return &Cursor{t: t, next: 1} }
 
 // ReadAt fills p from position pos of the lines and returns the number of
-// bytes, 0 at the end. It fills p as seq_read_iter does: with whole lines
-// where p has room for a page or more, else to its last byte. It stops after the
-// line that reaches AnswerSize. At any other position than the end of the last
-// read it forms the lines again from the first one (traverse). The only error is
-// EIO, once the table is gone.
+// bytes, 0 at the end: seq_read_iter. First it gives the rest of the line that
+// the last read began. Then it forms lines, at least one, until they fill p. A
+// line that does not fit into seq_file's buffer, a page, is left to the next read,
+// so that where p has room for a page it gets whole lines. Here the buffer is as
+// large as p, and the line that reaches AnswerSize is the last. At any other
+// position than the end of the last read ReadAt forms the lines again from the
+// first one (traverse). The only error is EIO, once the table is gone.
 func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if c.t.Gone() {
+		return 0, errGone
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
 	if pos == c.end && len(p) < len(c.rest) {
 		n := copy(p, c.rest)
 		c.rest = c.rest[n:]
@@ -94,27 +98,38 @@ func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 		c.pos += int64(skip)
 		w.text = append(w.text[:0], w.text[skip:]...)
 	}
-	for enough := min(len(p), AnswerSize); len(w.text) < enough; {
-		more, err := c.appendLines(w, enough-len(w.text))
-		if err != nil {
+	if room := len(p) - len(w.text); room >= 0 {
+		if err := c.fill(w, room); err != nil {
 			return 0, err
-		}
-		if !more {
-			break
 		}
 	}
 	n := copy(p, w.text)
-	if n < len(w.text) && n >= pageSize {
-		if i := bytes.LastIndexByte(p[:n], '\n'); i >= 0 {
-			n = i + 1
-		}
-	}
 	c.pos += int64(n)
 	c.end = c.pos
 	if rest := w.text[n:]; !c.keep(rest) {
 		c.pos, c.next = c.end+int64(len(rest)-w.line), w.slot
 	}
 	return n, nil
+}
+
+// fill appends lines for room bytes to w.text. Where there is no room it appends
+// one line, which the next read gives as it is now. c.mu is held.
+func (c *Cursor) fill(w *scratch, room int) error {
+	enough := min(room, AnswerSize)
+	for begun := len(w.text); ; {
+		more, err := c.appendLines(w, enough-(len(w.text)-begun))
+		if err != nil || !more {
+			return err
+		}
+		formed := len(w.text) - begun
+		if formed >= max(room, pageSize) && formed > w.line {
+			w.text = w.text[:len(w.text)-w.line]
+			c.next = w.slot
+		}
+		if formed >= enough {
+			return nil
+		}
+	}
 }
 
 // keep keeps the end of a line for the next read, so that a line that is read in
@@ -228,64 +243,3 @@ func (r *region) copySlots(w *scratch, next, used uint32, want int) (uint32, boo
 	}
 	return next, len(w.raw) > 0 || next > used
 }
-
-// longestLine is the length that no line with so many stamps exceeds.
-func longestLine(stamps int) int {
-	return len("src=0000:0000:0000:0000:0000:0000:0000:0000 ttl: 255 last_seen: 18446744073709551615 oldest_pkt: 65535\n") +
-		stamps*len(", 18446744073709551615")
-}
-
-// appendLine forms an entry's line: recent_seq_show. stamps are the places of the
-// ring that hold one.
-func appendLine(b []byte, s *slot, stamps []jiffies.Jiffies) []byte {
-	b = append(b, "src="...)
-	if s.family == unix.NFPROTO_IPV4 {
-		b = addr.AppendPI4(b, s.addr)
-	} else {
-		b = addr.AppendPI6(b, s.addr)
-	}
-	b = append(b, " ttl: "...)
-	b = strconv.AppendUint(b, uint64(s.ttl), 10)
-	b = append(b, " last_seen: "...)
-	b = strconv.AppendUint(b, uint64(stamps[s.newestIndex(uint32(len(stamps)))]), 10)
-	b = append(b, " oldest_pkt: "...)
-	b = strconv.AppendUint(b, uint64(s.index), 10)
-	return append(appendStamps(b, stamps[:s.nstamps]), '\n')
-}
-
-// appendStamps appends " 1, 2, 3". The stamps of an address mostly differ in their
-// last four digits only. The other digits are copied from the stamp before, which
-// takes half of the time.
-func appendStamps(b []byte, stamps []jiffies.Jiffies) []byte {
-	const digits = 4
-	var high uint64  // the stamp before without its last digits
-	var from, to int // where in b its digits are
-	for i, stamp := range stamps {
-		if i > 0 {
-			b = append(b, ',')
-		}
-		b = append(b, ' ')
-		h, low := uint64(stamp)/1e4, uint64(stamp)%1e4
-		if h != high || h == 0 {
-			from = len(b)
-			b = strconv.AppendUint(b, uint64(stamp), 10)
-			high, to = h, len(b)-digits
-			continue
-		}
-		b = append(b, b[from:to]...)
-		b = append(b, pairs[low/100*2], pairs[low/100*2+1], pairs[low%100*2], pairs[low%100*2+1])
-	}
-	return b
-}
-
-// pairs are the numbers of two digits.
-const pairs = "00010203040506070809" +
-	"10111213141516171819" +
-	"20212223242526272829" +
-	"30313233343536373839" +
-	"40414243444546474849" +
-	"50515253545556575859" +
-	"60616263646566676869" +
-	"70717273747576777879" +
-	"80818283848586878889" +
-	"90919293949596979899"

@@ -18,28 +18,39 @@ func longLine(t *testing.T) *world {
 	return w
 }
 
-// TestKeptLines opens a table many times, and reads the first 100 bytes from each,
-// which end in the long line. The open files keep the rest of it, but no more than maxKept together.
-// Each goes on where it was.
+// TestKeptLines opens a table many times, and reads from each the first line, and
+// from every other one the first 100 bytes of the long line. The open files keep
+// the rest of that, but no more than maxKept together. Each goes on where it was.
 func TestKeptLines(t *testing.T) {
 	w := longLine(t)
 	table := w.Table("t")
 	all := w.read(table.Cursor(), 1<<20)
+	first := bytes.IndexByte(all, '\n') + 1
 	var open []*Cursor
+	var read [][]byte // from each
 	kept := 0
-	for range 3 * maxKept / len(all) {
+	for i := range 3 * maxKept / len(all) {
 		c := table.Cursor()
-		if n, err := c.ReadAt(make([]byte, 100), 0); n != 100 || err != nil {
-			t.Fatal(n, err)
+		sizes := []int{first, 100}
+		if i%2 == 1 {
+			sizes = []int{first - 1, 1} // a read that ends what was begun forms the next line
+		}
+		var text []byte
+		for _, size := range sizes {
+			buf := make([]byte, size)
+			if n, err := c.ReadAt(buf, int64(len(text))); n != size || err != nil {
+				t.Fatal(len(text), n, err)
+			}
+			text = append(text, buf...)
 		}
 		kept += len(c.rest)
-		open = append(open, c)
+		open, read = append(open, c), append(read, text)
 	}
 	if most := maxKept + pageSize*len(open); kept > most || kept < maxKept-len(all) {
 		t.Errorf("%d open files keep %d bytes, want up to %d", len(open), kept, most)
 	}
-	for _, i := range []int{len(open) - 1, 0} { // the last keeps nothing until the first is at its end
-		c, text := open[i], all[:100:100]
+	for _, i := range []int{len(open) - 1, len(open) - 2, 0} { // the last keep nothing until the first is at its end
+		c, text := open[i], read[i]
 		for n := -1; n != 0; {
 			buf := make([]byte, 5000)
 			var err error
@@ -68,7 +79,11 @@ func TestLongLineWhileChanging(t *testing.T) {
 	all = all[:bytes.LastIndex(all, []byte("src="))] // two lines
 	c := table.Cursor()
 	text := make([]byte, len(all)+1)
-	for at := 0; at < len(all); {
+	first, err := c.ReadAt(text[:5000], 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at := first; at < len(all); {
 		n, err := c.ReadAt(text[at:at+min(5000, len(all)-at)], int64(at))
 		if n == 0 || err != nil {
 			t.Fatalf("%d bytes, %v at %d", n, err, at)

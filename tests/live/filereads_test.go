@@ -8,14 +8,17 @@ import (
 
 var readCases = []fileCase{
 	{name: "reads of every size", do: func(tr *fileTrial) {
-		tr.put(10, 60)
-		for _, size := range []int{1, 7, 64, 1000, 4095} {
+		tr.put(10, 99)
+		for _, size := range []int{1, 7, 64, 1000, 4000, 4090, 4095, 4096} {
 			tr.readAll(tr.foo(), size)
+			fd := tr.foo()
+			tr.read(fd, 10)
+			tr.readAll(fd, size)
 		}
 	}},
-	{name: "reads of a page and more", do: func(tr *fileTrial) {
+	{name: "reads of more than a page", do: func(tr *fileTrial) {
 		tr.put(10, 90)
-		for _, size := range []int{4096, 5000, 8192, 131072, 1 << 20} {
+		for _, size := range []int{5000, 8192, 131072, 1 << 20} {
 			tr.readAll(tr.foo(), size)
 		}
 	}, differs: "a large read gets more than a page, by choice: each read is a round trip"},
@@ -131,6 +134,41 @@ var readCases = []fileCase{
 			tr.readAll(fd, size)
 		}
 	}},
+	{name: "a change after reads that end in a line, at its end and after it", do: func(tr *fileTrial) {
+		tr.put(10, 11)
+		line := tr.read(tr.foo(), 4096)
+		for _, begun := range [][]int{{}, {1}, {line - 1}, {1, line - 1}, {1, line - 1, line}, {1, line - 1, line, line}, {1, 2*line - 1}, {10, line - 11, 1}} {
+			for _, next := range []int{1, line - 1, line, line + 1, 2 * line, 1000, 4000, 4095, 4096} {
+				for _, added := range []int{0, 30} {
+					tr.write(tr.open("foo", unix.O_WRONLY), "/")
+					tr.put(10, 99)
+					fd := tr.foo()
+					for _, size := range append(begun, next) {
+						tr.read(fd, size)
+					}
+					tr.write(tr.open("foo", unix.O_WRONLY), "/")
+					tr.put(10, 10+added)
+					tr.read(fd, next)
+					tr.read(fd, next)
+					tr.close()
+				}
+			}
+		}
+	}},
+	{name: "a flush after a seek into a line", do: func(tr *fileTrial) {
+		tr.put(10, 12)
+		fd := tr.foo()
+		tr.seek(fd, 10, unix.SEEK_SET)
+		tr.write(tr.open("foo", unix.O_WRONLY), "/")
+		tr.read(fd, 100)
+	}, differs: "seq_lseek forms the line. FUSE does not tell of a seek, and the next read forms it"},
+	{name: "a seek to where the kernel is after a flush", do: func(tr *fileTrial) {
+		fd := tr.foo()
+		tr.write(fd, "/\n")
+		tr.put(10, 11)
+		tr.seek(fd, 2, unix.SEEK_SET)
+		tr.read(fd, 100)
+	}, differs: "FUSE moves the position by the length of the flush, procfs does not: to us the seek looks like none"},
 	{name: "a flush and new entries while it is read", do: func(tr *fileTrial) {
 		for _, size := range []int{7, 64, 1000} {
 			tr.put(10, 40)

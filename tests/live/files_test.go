@@ -143,10 +143,16 @@ func (tr *fileTrial) finish() []string {
 			}
 		}
 	}
+	tr.close()
+	return tr.note
+}
+
+// close closes the files that are open.
+func (tr *fileTrial) close() {
 	for _, fd := range tr.fds {
 		unix.Close(fd)
 	}
-	return tr.note
+	tr.fds = nil
 }
 
 // fileCase is a trial of both directories. If the two end differently, differs
