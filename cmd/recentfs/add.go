@@ -30,7 +30,8 @@ func addressesCommand(use, sign, short, example string) *cobra.Command {
 				lines = append(lines, sign+a.StringExpanded())
 			}
 			return asRunError(func(*cobra.Command, []string) error {
-				return aside(func() error { return flags.place.Write(args[0], lines) })
+				endBySignals()
+				return flags.place.Write(args[0], lines)
 			})(cmd, args)
 		},
 	}

@@ -22,7 +22,10 @@ command, 126 that it cannot be run. It needs root and Linux 5.2; the command
 may drop its privileges.`,
 		Example: `  recentfs exec -- fail2ban-server -f start
   recentfs exec --netns dmz -- cat /proc/net/xt_recent/SSH`,
-		RunE: asRunError(func(_ *cobra.Command, args []string) error { return enter.Exec(dir, netns, args) }),
+		RunE: asRunError(func(_ *cobra.Command, args []string) error {
+			endBySignals()
+			return enter.Exec(dir, netns, args)
+		}),
 	}
 	cmd.Flags().SetInterspersed(false) // what follows the command is the command's
 	mountpointFlag(cmd, &dir)

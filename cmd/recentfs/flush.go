@@ -10,7 +10,8 @@ func flushCommand() *cobra.Command {
 		Long:    "Remove all addresses of a table by writing / to its file.",
 		Example: "  recentfs flush SSH",
 		RunE: asRunError(func(_ *cobra.Command, args []string) error {
-			return aside(func() error { return flags.place.Write(args[0], []string{"/"}) })
+			endBySignals()
+			return flags.place.Write(args[0], []string{"/"})
 		}),
 	}
 	flags.register(cmd)

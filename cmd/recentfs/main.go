@@ -15,22 +15,11 @@ import (
 	"recentfs/cmd/recentfs/internal/enter"
 )
 
-// The main goroutine stays on the main thread: see aside, and enter.Exec, whose
-// program keeps only that thread's parent death signal.
+// The main goroutine stays on the main thread: the program of enter.Exec keeps only
+// that thread's parent death signal.
 func init() { runtime.LockOSThread() }
 
 func main() { os.Exit(run(os.Args[1:])) }
-
-// aside makes FUSE requests on another thread than the main one. The kernel gives
-// a signal to the main thread first (complete_signal), and it is Go's handler
-// there that ends the program. In a FUSE request that thread would not come to
-// its handler before the daemon answers, so that nothing but SIGKILL would end a
-// command where the daemon is stopped.
-func aside(do func() error) error {
-	done := make(chan error)
-	go func() { done <- do() }()
-	return <-done
-}
 
 // The exit statuses beside 0.
 const (

@@ -41,9 +41,8 @@ since only root may read where the kernel's clock began.`,
 				return fmt.Errorf("--limit \"%d\": a number of 1 or more is needed", query.Limit)
 			}
 			return asRunError(func(*cobra.Command, []string) error {
-				return aside(func() error {
-					return flags.place.Show(table, query, asJSON, cmd.OutOrStdout(), cmd.ErrOrStderr())
-				})
+				endBySignals()
+				return flags.place.Show(table, query, asJSON, cmd.OutOrStdout(), cmd.ErrOrStderr())
 			})(cmd, args)
 		},
 	}

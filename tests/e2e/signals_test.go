@@ -8,8 +8,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"recentfs/tests/lab"
 )
@@ -18,21 +21,36 @@ import (
 // signal ends the command as it ends cat.
 func TestSignalsEndCommands(t *testing.T) {
 	d := lab.StartDaemon(t, lab.NewNetns(t), oneTable("T"))
+	// With the parameters of a daemon that answers, exec gets to the tables.
+	other := lab.StartDaemon(t, lab.NewNetns(t), oneTable("T"))
+	if err := unix.Mount(d.Mount, other.Mount, "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(other.Mount, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
 	d.Signal(syscall.SIGSTOP)
 	t.Cleanup(func() { d.Signal(syscall.SIGCONT) }) // before the daemon is stopped in good order
 	program := lab.Program(t)
-	for _, args := range [][]string{
-		{"cat", d.File("T")},
-		{program, "show", "-m", d.Mount},
-		{program, "show", "-m", d.Mount, "T"},
-		{program, "add", "-m", d.Mount, "T", "192.0.2.1"},
-		{program, "flush", "-m", d.Mount, "T"},
-		{program, "exec", "-m", d.Mount, "--", "true"},
+	for _, c := range []struct {
+		name string
+		args []string
+	}{
+		{"cat", []string{"cat", d.File("T")}},
+		{"show all", []string{program, "show", "-m", d.Mount}},
+		{"show", []string{program, "show", "-m", d.Mount, "T"}},
+		{"add", []string{program, "add", "-m", d.Mount, "T", "192.0.2.1"}},
+		{"del", []string{program, "del", "-m", d.Mount, "T", "192.0.2.1"}},
+		{"flush", []string{program, "flush", "-m", d.Mount, "T"}},
+		{"exec", []string{program, "exec", "-m", d.Mount, "--", "true"}},
+		{"exec at the tables", []string{program, "exec", "-m", other.Mount, "--", "true"}},
 	} {
 		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
-			t.Run(fmt.Sprintf("%v/%s %s", signal, filepath.Base(args[0]), args[1]), func(t *testing.T) {
-				cmd := exec.Command(args[0], args[1:]...)
-				if err := d.NS.Start(cmd); err != nil {
+			t.Run(c.name+"/"+signal.String(), func(t *testing.T) {
+				cmd := exec.Command(c.args[0], c.args[1:]...)
+				if err := other.NS.Start(cmd); err != nil {
 					t.Fatal(err)
 				}
 				ended := make(chan struct{})
@@ -61,6 +79,27 @@ func TestSignalsEndCommands(t *testing.T) {
 				}
 			})
 		}
+	}
+}
+
+// TestNohup has a command go on after the signal that it was told to ignore.
+func TestNohup(t *testing.T) {
+	d := lab.StartDaemon(t, lab.NewNetns(t), oneTable("T"))
+	d.Signal(syscall.SIGSTOP)
+	resume := sync.OnceFunc(func() { d.Signal(syscall.SIGCONT) })
+	t.Cleanup(resume)
+	cmd := exec.Command("nohup", lab.Program(t), "show", "-m", d.Mount, "T")
+	if err := d.NS.Start(cmd); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill() })
+	lab.Eventually(t, "it waits for the daemon", func() error { return waitsForDaemon(cmd.Process.Pid) })
+	if err := cmd.Process.Signal(syscall.SIGHUP); err != nil {
+		t.Fatal(err)
+	}
+	resume()
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("a hangup under nohup: %v", err)
 	}
 }
 

@@ -51,7 +51,7 @@ func Exec(mountpoint, netns string, args []string) error {
 	if err != nil {
 		return withStatus(err)
 	}
-	module, err := awaitModule(mountpoint)
+	module, err := liveModule(mountpoint)
 	if err != nil {
 		return err
 	}
@@ -97,18 +97,6 @@ func enterNetns(netns string) error {
 	}
 	defer ns.Close()
 	return ns.Enter()
-}
-
-// awaitModule is liveModule on another thread: while it waits for a daemon that is
-// stopped, signals end the program on the main thread.
-func awaitModule(mountpoint string) (module string, err error) {
-	done := make(chan struct{})
-	go func() {
-		module, err = liveModule(mountpoint)
-		close(done)
-	}()
-	<-done
-	return module, err
 }
 
 // liveModule returns the directory of the module's parameters beside a mount, if
