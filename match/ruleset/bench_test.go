@@ -26,6 +26,7 @@ func mixed(n int) string {
 	rules := []string{
 		"-p tcp --dport 23 -j DROP", "-p tcp --syn", "-m mark --mark 1 -j DROP", "-m comment --comment c",
 		"-p tcp -m multiport --dports 80,443", "-m recent --rcheck --name A -j DROP", "-p tcp --dport 22 -m mark --mark 0",
+		"-m ttl --ttl-lt 2 -j DROP", "-p tcp -m length --length 1400:65535 -j DROP",
 	}
 	var b strings.Builder
 	b.WriteString("*recent\n:QUEUE0 ACCEPT\n")
