@@ -20,10 +20,11 @@ import (
 // would hit tables and the race detector, which reserve much and use little.
 const maxMemory = 4 << 30
 
-// frame gives a program namespaces of its own: what a mutant leaves behind
-// (processes, mounts, queues, addresses) ends with the first process in them.
-var frame = []string{"unshare", "--mount", "--pid", "--net", "--fork", "--kill-child", "--mount-proc",
-	"sh", "-c", `ip link set lo up; "$@"; exit $?`, "sh"}
+// frame gives a program namespaces of its own: what a mutant leaves behind, processes
+// and mounts, ends with the first process in them. Tests make network namespaces
+// themselves. This process's own is the one where the kernel's LOG can be asked to log.
+var frame = []string{"unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc",
+	"sh", "-c", `"$@"; exit $?`, "sh"} // the shell reaps what the tests leave
 
 // ending is how a run ended.
 type ending struct {

@@ -32,6 +32,7 @@ type options struct {
 	list     bool
 	endToEnd bool
 	output   string
+	again    string
 }
 
 func main() {
@@ -44,6 +45,7 @@ func main() {
 	flag.BoolVar(&o.list, "list", false, "print the mutants and run none")
 	flag.BoolVar(&o.endToEnd, "e2e", true, "run what a package's own tests let live also through the tests of others and the end-to-end tests")
 	flag.StringVar(&o.output, "o", "", "append the results to this file too")
+	flag.StringVar(&o.again, "again", "", "only the survivors of this file of results, and what it does not have")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
@@ -74,10 +76,14 @@ func run(ctx context.Context, o options) (reached bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	passed, err := o.passed()
+	if err != nil {
+		return false, err
+	}
 	numbered := mutants[:0]
 	for i, m := range mutants {
 		m.number, m.equivalent = i+1, equivalents.covers(m)
-		if m.number >= o.from && strings.HasPrefix(m.pkg.name, o.only) {
+		if m.number >= o.from && strings.HasPrefix(m.pkg.name, o.only) && !passed[m.String()] {
 			numbered = append(numbered, m)
 		}
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"time"
 
@@ -43,15 +44,15 @@ func runAll(ctx context.Context, o options, mutants []*mutant) (results []result
 			mu.Lock()
 			defer mu.Unlock()
 			results = append(results, r)
-			line := fmt.Sprintf("%4d/%d %s %-10s %s (%s, %v)\n", m.number, o.n, time.Since(begin).Round(time.Second), r.fate, m, r.by, r.took.Round(100*time.Millisecond))
-			fmt.Print(line)
-			return o.append(line)
+			fmt.Printf("%4d/%d %s %-10s %s (%s, %v)\n", m.number, o.n, time.Since(begin).Round(time.Second), r.fate, m, r.by, r.took.Round(100*time.Millisecond))
+			return o.append(r)
 		})
 	}
 	return results, tasks.Wait()
 }
 
-func (o options) append(line string) error {
+// append writes a line into the file of results: the fate, the mutant, the tests.
+func (o options) append(r result) error {
 	if o.output == "" {
 		return nil
 	}
@@ -60,8 +61,23 @@ func (o options) append(line string) error {
 		return err
 	}
 	defer f.Close()
-	_, err = f.WriteString(line)
+	_, err = fmt.Fprintf(f, "%s\t%s\t%s\n", r.fate, r, r.by)
 	return err
+}
+
+// passed are the mutants that earlier results have as killed.
+func (o options) passed() (map[string]bool, error) {
+	killed := map[string]bool{}
+	if o.again == "" {
+		return killed, nil
+	}
+	text, err := os.ReadFile(o.again)
+	for line := range strings.Lines(string(text)) {
+		if fields := strings.Split(line, "\t"); len(fields) == 3 && fields[0] == "killed" {
+			killed[fields[1]] = true
+		}
+	}
+	return killed, err
 }
 
 // try runs the tests on one mutant until some fail.
