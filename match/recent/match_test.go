@@ -115,6 +115,9 @@ func TestTTL(t *testing.T) {
 			t.Errorf("%s: %v, want %v", c.name, got, c.want)
 		}
 	}
+	if any := w.rule(Info{CheckSet: Check}); !w.arrives(any, a, 63) {
+		t.Error("a rule without --rttl asks for the ttl")
+	}
 	w.packet(set, a, 255, true)
 	if !w.arrives(check, a, 17) {
 		t.Error("a stored 0 does not equal 17")
@@ -246,6 +249,35 @@ func TestIndexOf65536Stamps(t *testing.T) {
 	w.arrives(set, "192.0.2.1", 64)
 	if line := w.lines("t")[0]; !strings.HasPrefix(line, "src=192.0.2.1 ttl: 64 last_seen: 65535 oldest_pkt: 1 65535, 1, 2,") {
 		t.Errorf("%.80s", line)
+	}
+}
+
+// TestBatch goes on with a batch after its end: it holds the lock of the table that
+// it met last, and no other.
+func TestBatch(t *testing.T) {
+	w := newWorld(t, nil, Classic)
+	one, other := w.rule(Info{CheckSet: Set, Name: "one"}), w.rule(Info{CheckSet: Set, Name: "other"})
+	var b Batch
+	meets := func(r *Rule) func() {
+		return func() { r.Match(&b, 1000, unix.NFPROTO_IPV4, &[16]byte{10}, &[16]byte{}, 64, false) }
+	}
+	held := func(r *Rule) bool {
+		free := r.table.mu.TryLock()
+		if free {
+			r.table.mu.Unlock()
+		}
+		return !free
+	}
+	for i, step := range []struct {
+		do         func()
+		one, other bool // whether their locks are held then
+	}{
+		{b.End, false, false}, {meets(one), true, false}, {meets(one), true, false}, {meets(other), false, true},
+		{b.End, false, false}, {b.End, false, false}, {meets(other), false, true}, {b.End, false, false},
+	} {
+		if step.do(); held(one) != step.one || held(other) != step.other {
+			t.Errorf("step %d: it holds one %t, the other %t, want %t, %t", i, held(one), held(other), step.one, step.other)
+		}
 	}
 }
 

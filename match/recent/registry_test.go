@@ -43,8 +43,10 @@ func TestReferences(t *testing.T) {
 	}
 
 	// A rule or an open file of the table finds nothing and does no harm.
-	if _, err := cursor.ReadAt(make([]byte, 10), 0); !errors.Is(err, syscall.EIO) {
-		t.Errorf("read of a table that is gone: %v", err)
+	for _, pos := range []int64{0, 5} {
+		if _, err := cursor.ReadAt(make([]byte, 10), pos); !errors.Is(err, syscall.EIO) {
+			t.Errorf("read of a table that is gone, at %d: %v", pos, err)
+		}
 	}
 	for _, text := range []string{"+1.2.3.4", "-1.2.3.4", "/"} {
 		if n, next, err := table.Write([]byte(text), 0); n != 0 || next != 0 || !errors.Is(err, syscall.EIO) {

@@ -112,9 +112,67 @@ func TestParams(t *testing.T) {
 			t.Errorf("%s, %s: %v", c.compat, c.text, err)
 		}
 	}
-	p := DefaultParams(Classic)
-	if err := p.Set("ip_list_perms", "600"); err != nil || p.Perms != 0o600 {
-		t.Errorf("ip_list_perms=600 is %o, %v", p.Perms, err)
+}
+
+// TestSet sets each parameter, and nothing else.
+func TestSet(t *testing.T) {
+	for _, c := range []struct {
+		name, value string
+		change      func(*Params)
+	}{
+		{"ip_list_tot", "7", func(p *Params) { p.ListTot = 7 }},
+		{"ip_pkt_list_tot", "7", func(p *Params) { p.PktListTot = 7 }},
+		{"ip_list_perms", "600", func(p *Params) { p.Perms = 0o600 }},
+		{"ip_list_perms", "0o640", func(p *Params) { p.Perms = 0o640 }},
+		{"ip_list_uid", "0x7", func(p *Params) { p.UID = 7 }},
+		{"ip_list_gid", "4294967295", func(p *Params) { p.GID = 1<<32 - 1 }},
+		{"ip_list_hash_size", "7", func(p *Params) {}},
+	} {
+		got, want := DefaultParams(Classic), Params{Compat: Classic, ListTot: 100, PktListTot: 20, Perms: 0o644}
+		c.change(&want)
+		if err := got.Set(c.name, c.value); err != nil || got != want {
+			t.Errorf("%s=%s: %+v, %v, want %+v", c.name, c.value, got, err, want)
+		}
+	}
+	if got, want := DefaultParams(Modern), (Params{Compat: Modern, ListTot: 100, Perms: 0o644}); got != want {
+		t.Errorf("modern begins with %+v, want %+v", got, want)
+	}
+}
+
+// TestReasons: a refusal says what would be taken, or what to change.
+func TestReasons(t *testing.T) {
+	set := func(name, value string) error { p := DefaultParams(Classic); return p.Set(name, value) }
+	hits := func(c Compat) error {
+		return DefaultParams(c).CheckRule(&Info{Name: "t", CheckSet: Check, HitCount: 1 << 20, Mask: AllOnes})
+	}
+	stamps := func(c Compat) error { p := DefaultParams(c); p.PktListTot = 1 << 20; return p.Check() }
+	_, compat := ParseCompat("old")
+	for _, c := range []struct {
+		err  error
+		want string
+	}{
+		{set("ip_list_perms", "0888"), `ip_list_perms="0888": octal digits are needed, as in 0644`},
+		{set("ip_list_tot", "many"), `ip_list_tot="many": a number from 0 to 4294967295 is needed`},
+		{set("ip_lists", "1"), `parameter "ip_lists": there are ip_list_tot, ip_pkt_list_tot, ip_list_perms, ip_list_uid and ip_list_gid`},
+		{hits(Classic), "hitcount (1048576) is larger than packets to be remembered (20): raise ip_pkt_list_tot"},
+		{hits(Modern), "hitcount (1048576) is larger than allowed maximum (65535)"},
+		{stamps(Classic), "ip_pkt_list_tot=1048576: an address keeps 1 to 255 stamps (--compat classic)"},
+		{stamps(Modern), "ip_pkt_list_tot=1048576: an address keeps 0 to 65535 stamps (--compat modern)"},
+		{checkName(strings.Repeat("n", 200)), `table name "nnnnnnnnnnnnnnnnnnnn"... has 200 bytes: it may have 199`},
+		{compat, `compatibility "old": it is classic or modern`},
+	} {
+		if c.err == nil || c.err.Error() != c.want {
+			t.Errorf("%v, want %s", c.err, c.want)
+		}
+	}
+}
+
+// TestHashSize follows recent_mt_init: 1 << fls(ip_list_tot).
+func TestHashSize(t *testing.T) {
+	for tot, want := range map[uint32]uint32{1: 2, 2: 4, 3: 4, 100: 128, 127: 128, 128: 256, MaxListTot: 1 << 31} {
+		if got := (Params{ListTot: tot}).HashSize(); got != want {
+			t.Errorf("ip_list_tot=%d: %d, want %d", tot, got, want)
+		}
 	}
 }
 

@@ -35,6 +35,7 @@ func TestFiles(t *testing.T) {
 		{"range upside down", "*recent\n:QUEUE3-1 ACCEPT\nCOMMIT\n", "rules:2: chain QUEUE3-1: built-in chains are"},
 		{"range of one", "*recent\n:QUEUE3-3 ACCEPT\nCOMMIT\n", "rules:2: chain QUEUE3-3: built-in chains are"},
 		{"too many queues", "*recent\n:QUEUE0-1024 ACCEPT\nCOMMIT\n", "rules:2: chain QUEUE0-1024: a file has 1024 queues"},
+		{"too many queues of two chains", "*recent\n:QUEUE0-1022 ACCEPT\n:QUEUE2000-2001 ACCEPT\nCOMMIT\n", "rules:3: chain QUEUE2000-2001: a file has 1024 queues"},
 		{"overlap", "*recent\n:QUEUE0-3 ACCEPT\n:QUEUE2 DROP\nCOMMIT\n", "rules:3: chains QUEUE0-3 and QUEUE2 have queues in common"},
 		{"chain twice", "*recent\n:a -\n-N a\nCOMMIT\n", "rules:3: chain a is declared twice"},
 		{"name too long", "*recent\n:abcdefghijklmnopqrstuvwxyz123 -\nCOMMIT\n", "rules:2: chain name"},
@@ -59,6 +60,8 @@ func TestFiles(t *testing.T) {
 		{"-N with counters", "*recent\n-N a -c 1 2\nCOMMIT\n", "rules:2: -N stands alone"},
 		{"-A and -I", "*recent\n:QUEUE0 ACCEPT\n-A QUEUE0 -I QUEUE0\nCOMMIT\n", "rules:3: -I and -A in one line"},
 		{"rule after COMMIT", "*recent\nCOMMIT\n-A QUEUE0\n", "rules:3: text after COMMIT: put rules before it"},
+		{"rule after another table", "*nat\nCOMMIT\n-A QUEUE0\n*recent\nCOMMIT\n", "rules:3: a rule outside a table"},
+		{"rule after both tables", "*recent\nCOMMIT\n*nat\nCOMMIT\n-A QUEUE0\n", "rules:5: text after COMMIT"},
 		{"*recent in another table", "*filter\n*recent\nCOMMIT\n", "rules:2: *recent inside *filter: end the table with COMMIT"},
 		{"another table in *recent", "*recent\n*nat\nCOMMIT\n", "rules:2: *nat inside *recent: end the table with COMMIT"},
 		{"another table without end", "*recent\nCOMMIT\n*nat\n", "rules:4: the table *nat has no end"},
@@ -122,6 +125,7 @@ func TestTaken(t *testing.T) {
 		{"inserted", "*recent\n:QUEUE0 ACCEPT\n-I QUEUE0 -p tcp\n-IQUEUE0 -p udp\n-I QUEUE0 2 -p sctp\n--insert=QUEUE0 4 -p esp\n-I QUEUE0 0x2 -c 1 2 -p ah\n-I QUEUE0 ! -p gre\nCOMMIT\n",
 			"*recent\n:QUEUE0 ACCEPT [0:0]\n-A QUEUE0 ! -p gre\n-A QUEUE0 -p udp\n-A QUEUE0 -p ah\n-A QUEUE0 -p sctp\n-A QUEUE0 -p tcp\n-A QUEUE0 -p esp\nCOMMIT\n"},
 		{"other tables", "*nat\n:PREROUTING ACCEPT [0:0]\n-A nonsense here\nCOMMIT\n*recent\n:QUEUE0 ACCEPT\nCOMMIT\n# more\n*filter\nnonsense\nCOMMIT\n", "*recent\n:QUEUE0 ACCEPT [0:0]\nCOMMIT\n"},
+		{"as many queues as there may be", "*recent\n:QUEUE0-1022 ACCEPT\n:QUEUE2000 DROP\nCOMMIT\n", "*recent\n:QUEUE0-1022 ACCEPT [0:0]\n:QUEUE2000 DROP [0:0]\nCOMMIT\n"},
 		{"repeat where no packet comes", "*recent\n:a -\n-A a -j REPEAT\nCOMMIT\n", "*recent\n:a - [0:0]\n-A a -j REPEAT\nCOMMIT\n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {

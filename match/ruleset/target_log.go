@@ -41,9 +41,7 @@ type logTarget struct {
 
 // start is a copy whose bucket is full.
 func (t *logTarget) start(clock jiffies.Clock) *logTarget {
-	c := &logTarget{prefix: t.prefix, level: t.level, flags: t.flags, hz: clock.HZ()}
-	c.full.Store(uint64(clock.Now()) * logPerSecond)
-	return c
+	return &logTarget{prefix: t.prefix, level: t.level, flags: t.flags, hz: clock.HZ()}
 }
 
 // allow takes a record out of the bucket. Setting the clock back fills the

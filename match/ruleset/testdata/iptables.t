@@ -49,6 +49,63 @@
 -p tcp -- -j ACCEPT;belongs to no option;FAIL
 -p all;;OK
 -p 0;;OK
+# all names of protocols
+-p tcp;=;OK
+-p sctp;=;OK
+-p udp;=;OK
+-p udplite;=;OK
+-p icmp;=;OK
+-p ipv6-icmp;=;OK
+-p esp;=;OK
+-p ah;=;OK
+-p mobility-header;=;OK
+-p ipv6-mh;-p mobility-header;OK
+-p mh;-p mobility-header;OK
+-p hopopt;;OK
+-p igmp;=;OK
+-p ggp;=;OK
+-p ipencap;=;OK
+-p st;=;OK
+-p egp;=;OK
+-p igp;=;OK
+-p pup;=;OK
+-p hmp;=;OK
+-p xns-idp;=;OK
+-p rdp;=;OK
+-p iso-tp4;=;OK
+-p dccp;=;OK
+-p xtp;=;OK
+-p ddp;=;OK
+-p idpr-cmtp;=;OK
+-p ipv6;=;OK
+-p ipv6-route;=;OK
+-p ipv6-frag;=;OK
+-p idrp;=;OK
+-p rsvp;=;OK
+-p skip;=;OK
+-p ipv6-nonxt;=;OK
+-p ipv6-opts;=;OK
+-p rspf;=;OK
+-p vmtp;=;OK
+-p eigrp;=;OK
+-p ospf;=;OK
+-p ax.25;=;OK
+-p ipip;=;OK
+-p etherip;=;OK
+-p encap;=;OK
+-p pim;=;OK
+-p ipcomp;=;OK
+-p vrrp;=;OK
+-p l2tp;=;OK
+-p isis;=;OK
+-p fc;=;OK
+-p mpls-in-ip;=;OK
+-p manet;=;OK
+-p hip;=;OK
+-p shim6;=;OK
+-p wesp;=;OK
+-p rohc;=;OK
+-p ethernet;=;OK
 -p gre;=;OK
 -p 2;-p igmp;OK
 -p ip;;OK
@@ -149,6 +206,8 @@ foo;belongs to no option;FAIL
 -p tcp -m multiport --ports 1,2,3,4,6,7,8,9,10,11,12,13,14,15,16,17;more than 15 ports;FAIL
 -p tcp -m multiport --sports 1024:65536;neither a number;FAIL
 -p tcp -m multiport --sports 22:22;larger one;FAIL
+-p tcp --dport 2:1;--dport 2:1: the first port is the larger one;FAIL
+-p tcp -m tcp -m tcp --dpor 22;-p tcp -m tcp -m tcp --dport 22;OK
 -p tcp -m multiport --sports 1 --dports 2;takes one of;FAIL
 -p tcp -m multiport;needs --sports;FAIL
 -m multiport --dports 22 -p tcp;before it;FAIL
@@ -161,6 +220,44 @@ foo;belongs to no option;FAIL
 -p icmp -m icmp --icmp-type 8/0;=;OK
 -p icmp ! --icmp-type 3/1;-p icmp -m icmp ! --icmp-type 3/1;OK
 -p icmp --icmp-type host-unreachable;-p icmp -m icmp --icmp-type 3/1;OK
+# all names of types and codes
+-p icmp --icmp-type any;-p icmp -m icmp --icmp-type any;OK
+-p icmp --icmp-type echo-reply;-p icmp -m icmp --icmp-type 0;OK
+-p icmp --icmp-type pong;-p icmp -m icmp --icmp-type 0;OK
+-p icmp --icmp-type destination-unreachable;-p icmp -m icmp --icmp-type 3;OK
+-p icmp --icmp-type network-unreachable;-p icmp -m icmp --icmp-type 3/0;OK
+-p icmp --icmp-type protocol-unreachable;-p icmp -m icmp --icmp-type 3/2;OK
+-p icmp --icmp-type port-unreachable;-p icmp -m icmp --icmp-type 3/3;OK
+-p icmp --icmp-type fragmentation-needed;-p icmp -m icmp --icmp-type 3/4;OK
+-p icmp --icmp-type source-route-failed;-p icmp -m icmp --icmp-type 3/5;OK
+-p icmp --icmp-type network-unknown;-p icmp -m icmp --icmp-type 3/6;OK
+-p icmp --icmp-type host-unknown;-p icmp -m icmp --icmp-type 3/7;OK
+-p icmp --icmp-type network-prohibited;-p icmp -m icmp --icmp-type 3/9;OK
+-p icmp --icmp-type host-prohibited;-p icmp -m icmp --icmp-type 3/10;OK
+-p icmp --icmp-type TOS-network-unreachable;-p icmp -m icmp --icmp-type 3/11;OK
+-p icmp --icmp-type TOS-host-unreachable;-p icmp -m icmp --icmp-type 3/12;OK
+-p icmp --icmp-type communication-prohibited;-p icmp -m icmp --icmp-type 3/13;OK
+-p icmp --icmp-type host-precedence-violation;-p icmp -m icmp --icmp-type 3/14;OK
+-p icmp --icmp-type precedence-cutoff;-p icmp -m icmp --icmp-type 3/15;OK
+-p icmp --icmp-type source-quench;-p icmp -m icmp --icmp-type 4;OK
+-p icmp --icmp-type redirect;-p icmp -m icmp --icmp-type 5;OK
+-p icmp --icmp-type network-redirect;-p icmp -m icmp --icmp-type 5/0;OK
+-p icmp --icmp-type host-redirect;-p icmp -m icmp --icmp-type 5/1;OK
+-p icmp --icmp-type TOS-network-redirect;-p icmp -m icmp --icmp-type 5/2;OK
+-p icmp --icmp-type TOS-host-redirect;-p icmp -m icmp --icmp-type 5/3;OK
+-p icmp --icmp-type router-advertisement;-p icmp -m icmp --icmp-type 9;OK
+-p icmp --icmp-type router-solicitation;-p icmp -m icmp --icmp-type 10;OK
+-p icmp --icmp-type time-exceeded;-p icmp -m icmp --icmp-type 11;OK
+-p icmp --icmp-type ttl-exceeded;-p icmp -m icmp --icmp-type 11;OK
+-p icmp --icmp-type ttl-zero-during-transit;-p icmp -m icmp --icmp-type 11/0;OK
+-p icmp --icmp-type ttl-zero-during-reassembly;-p icmp -m icmp --icmp-type 11/1;OK
+-p icmp --icmp-type parameter-problem;-p icmp -m icmp --icmp-type 12;OK
+-p icmp --icmp-type ip-header-bad;-p icmp -m icmp --icmp-type 12/0;OK
+-p icmp --icmp-type required-option-missing;-p icmp -m icmp --icmp-type 12/1;OK
+-p icmp --icmp-type timestamp-request;-p icmp -m icmp --icmp-type 13;OK
+-p icmp --icmp-type timestamp-reply;-p icmp -m icmp --icmp-type 14;OK
+-p icmp --icmp-type address-mask-request;-p icmp -m icmp --icmp-type 17;OK
+-p icmp --icmp-type address-mask-reply;-p icmp -m icmp --icmp-type 18;OK
 -p icmp --icmp-type echo;may be;FAIL
 -p icmp --icmp-type nosuch;is not an ICMP type;FAIL
 -p icmp --icmp-type 256;is not an ICMP type;FAIL
@@ -198,7 +295,7 @@ foo;belongs to no option;FAIL
 -m ttl --ttl-lt 1 ! --ttl-eq 2;takes one of;FAIL
 -m ttl --ttl-gt 1 --ttl-lt 2;takes one of;FAIL
 -m ttl --ttl-eq 1 --ttl 2;twice;FAIL
--m ttl --ttl- 1;it may be;FAIL
+-m ttl --ttl- 1;it may be --ttl-lt or --ttl-gt, write;FAIL
 -m length --length 60;=;OK
 -m length --length 0;=;OK
 -m length --length 60:1500;=;OK
@@ -262,7 +359,7 @@ foo;belongs to no option;FAIL
 -m recent --rcheck --reap;needs --seconds;FAIL
 -m recent --rcheck ! --name x;cannot be inverted;FAIL
 -m recent --set --name "";name is empty;FAIL
--m recent --se;it may be;FAIL
+-m recent --se;it may be --set-counters or --set, write;FAIL
 -j MARK --set-xmark 0xfeedcafe/0xfeedcafe;=;OK
 -j MARK --set-mark 1;-j MARK --set-xmark 0x1/0xffffffff;OK
 -j MARK --set-mark 1/3;-j MARK --set-xmark 0x1/0x3;OK
@@ -281,6 +378,15 @@ foo;belongs to no option;FAIL
 -j LOG --log-prefix "abc def: ";=;OK
 -j LOG --log-prefix abc --log-level debug;-j LOG --log-prefix abc --log-level 7;OK
 -j LOG --log-level warning;-j LOG;OK
+# all names of levels
+-j LOG --log-level emerg;-j LOG --log-level 0;OK
+-j LOG --log-level panic;-j LOG --log-level 0;OK
+-j LOG --log-level alert;-j LOG --log-level 1;OK
+-j LOG --log-level crit;-j LOG --log-level 2;OK
+-j LOG --log-level error;-j LOG --log-level 3;OK
+-j LOG --log-level notice;-j LOG --log-level 5;OK
+-j LOG --log-level info;-j LOG --log-level 6;OK
+-j LOG --log-level debug;-j LOG --log-level 7;OK
 -j LOG --log-level 9;from 0 to 7;FAIL
 -j LOG --log-prefix "";1 to 29 bytes;FAIL
 -j LOG --log-prefix abcdefghijklmnopqrstuvwxyz123;=;OK

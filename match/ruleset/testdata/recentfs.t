@@ -25,6 +25,8 @@
 -m length --length ! 60;-m length ! --length 60;OK
 -p tcp -m multiport --dports ! 22;-p tcp -m multiport ! --dports 22;OK
 ! -p ! tcp;before and after;FAIL
+-4 -4 -p tcp;-4 -p tcp;OK
+-6 -6 -p tcp;-6 -p tcp;OK
 -4 -6;different families;FAIL
 -4 -s ::1;different families;FAIL
 -s 1.2.3.4 -d ::1;different families;FAIL
