@@ -56,6 +56,10 @@ func TestTicksAndDuration(t *testing.T) {
 		{-1, 250, -4 * time.Millisecond},
 		{1<<63 - 1, 100, 1<<63 - 1},
 		{-1 << 63, 100, -1 << 63},
+		{9223372036, 1, 1<<63 - 1},
+		{9223372035, 1, 9223372035 * time.Second},
+		{-9223372035, 1, -9223372035 * time.Second},
+		{-9223372036, 1, -1 << 63},
 	} {
 		if got := Duration(c.n, c.hz); got != c.want {
 			t.Errorf("Duration(%d, %d) = %v, want %v", c.n, c.hz, got, c.want)
@@ -94,6 +98,27 @@ func TestReadOffset(t *testing.T) {
 		got, ok := readOffset(strings.NewReader(c.text), 250)
 		if ok != c.ok || ok && got != c.want {
 			t.Errorf("%s: %d, %v, want %d, %v", c.name, got, ok, c.want, c.ok)
+		}
+	}
+}
+
+func TestMedian(t *testing.T) {
+	for want, offsets := range map[Jiffies][]Jiffies{7: {7}, 5: {4, 6, 5}, 10: {12, 10, 11, 10, 9, 10, 10, 3, 10}} {
+		if got := median(offsets); got != want {
+			t.Errorf("the median of %d is %d, want %d", offsets, got, want)
+		}
+	}
+}
+
+// TestRate has the ticks of all HZ that a kernel can be built with.
+func TestRate(t *testing.T) {
+	for tick, want := range map[int64]uint32{
+		10000000: 100, 7812500: 128, 4000000: 250, 3906250: 256, 3333333: 300, 1000000: 1000, 976563: 1024,
+		400000000: 3, 1e9: 1, 1: 1e9, // none of Linux, but in range
+		0: 0, -1: 0, 1e9 + 1: 0,
+	} {
+		if got, err := rate(tick); got != want || (err == nil) != (want != 0) {
+			t.Errorf("a tick of %d ns: HZ %d, %v, want %d", tick, got, err, want)
 		}
 	}
 }

@@ -36,12 +36,11 @@ func NewSystem() (*System, error) {
 	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res); err != nil {
 		return nil, fmt.Errorf("clock_getres(CLOCK_MONOTONIC_COARSE): %w", err)
 	}
-	tick := res.Nano()
-	if tick <= 0 || tick > int64(time.Second) {
-		return nil, fmt.Errorf("clock_getres(CLOCK_MONOTONIC_COARSE): a tick of %d ns is not one of Linux", tick)
+	hz, err := rate(res.Nano())
+	if err != nil {
+		return nil, err
 	}
-	s := &System{hz: uint32((int64(time.Second) + tick/2) / tick)}
-	s.offset = initialJiffies(s.hz)
+	s := &System{hz: hz, offset: initialJiffies(hz)}
 	// The kernel writes the time first and jiffies later. If it was interrupted in
 	// between, or if a tick came late, an offset is wrong by some ticks. Most
 	// offsets are right, so the median is.
@@ -55,13 +54,25 @@ func NewSystem() (*System, error) {
 		}
 	}
 	if len(offsets) > 0 {
-		slices.Sort(offsets)
-		s.offset = offsets[len(offsets)/2]
+		s.offset = median(offsets)
 	}
 	if err := s.anchor(); err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+func median(offsets []Jiffies) Jiffies {
+	slices.Sort(offsets)
+	return offsets[len(offsets)/2]
+}
+
+// rate is HZ for a tick of some nanoseconds. TICK_NSEC is rounded.
+func rate(tick int64) (hz uint32, err error) {
+	if tick <= 0 || tick > int64(time.Second) {
+		return 0, fmt.Errorf("clock_getres(CLOCK_MONOTONIC_COARSE): a tick of %d ns is not one of Linux", tick)
+	}
+	return uint32((int64(time.Second) + tick/2) / tick), nil
 }
 
 // initialJiffies is INITIAL_JIFFIES of include/linux/jiffies.h.

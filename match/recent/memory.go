@@ -29,10 +29,8 @@ func (m memory) preferHugePages() {
 func (m memory) zero(keep int) {
 	page := min(os.Getpagesize(), len(m.bytes))
 	clear(m.bytes[keep:page])
-	if rest := m.bytes[page:]; len(rest) > 0 {
-		// It is a mapping of ours: there is nothing that could fail.
-		_ = unix.Madvise(rest, unix.MADV_DONTNEED)
-	}
+	// It is a mapping of ours: it can fail only where nothing comes after the page.
+	_ = unix.Madvise(m.bytes[page:], unix.MADV_DONTNEED)
 }
 
 // release gives the mapping back, if there is one.
