@@ -160,6 +160,7 @@ func (h *Header) transport(data []byte) {
 	h.Transport = len(data) >= need
 	if h.Transport && h.Protocol == unix.IPPROTO_TCP {
 		h.TCPFlags = data[13]
+		h.TCPWindow = binary.BigEndian.Uint16(data[14:])
 	}
 }
 

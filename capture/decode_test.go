@@ -87,7 +87,7 @@ func bare(*Header)         {}
 func noProtocol(h *Header) { h.NoProtocol = true }
 func cutPorts(h *Header)   { h.Ports, h.SrcPort, h.DstPort = true, 40000, 22 }
 func withPorts(h *Header)  { cutPorts(h); h.Transport = true }
-func withTCP(h *Header)    { withPorts(h); h.TCPFlags = 0x12 }
+func withTCP(h *Header)    { withPorts(h); h.TCPFlags, h.TCPWindow = 0x12, 0xffff }
 func withICMP(h *Header)   { h.Transport, h.ICMPType, h.ICMPCode = true, 8, 3 }
 func at(offset uint16) func(*Header) {
 	return func(h *Header) { h.FragmentOffset = offset }
@@ -208,7 +208,7 @@ func checkHeader(t *testing.T, h *Header) {
 		h.FragmentOffset > 0x1fff,
 		h.NoProtocol && (h.Protocol != 0 || h.Transport || h.Ports || h.FragmentOffset != 0),
 		!h.Ports && (h.SrcPort != 0 || h.DstPort != 0),
-		!h.Transport && (h.TCPFlags != 0 || h.ICMPType != 0 || h.ICMPCode != 0):
+		!h.Transport && (h.TCPFlags != 0 || h.TCPWindow != 0 || h.ICMPType != 0 || h.ICMPCode != 0):
 		t.Errorf("header %+v", h)
 	}
 }

@@ -56,7 +56,7 @@ func agree(t *testing.T, data []byte) {
 		switch l := l.(type) {
 		case *layers.TCP:
 			flags := l.Contents[13]
-			if !h.Transport || h.SrcPort != uint16(l.SrcPort) || h.DstPort != uint16(l.DstPort) || h.TCPFlags != flags {
+			if !h.Transport || h.SrcPort != uint16(l.SrcPort) || h.DstPort != uint16(l.DstPort) || h.TCPFlags != flags || h.TCPWindow != l.Window {
 				t.Errorf("%+v, gopacket has %+v", h, l)
 			}
 		case *layers.UDP:

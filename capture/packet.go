@@ -102,6 +102,7 @@ type Header struct {
 	// packet has the first four bytes of the header, and multiport_mt reads no more.
 	Ports              bool
 	SrcPort, DstPort   uint16
-	TCPFlags           uint8 // the 14th byte of a TCP header: FIN is bit 0
+	TCPFlags           uint8  // the 14th byte of a TCP header: FIN is bit 0
+	TCPWindow          uint16 // as sent: not scaled
 	ICMPType, ICMPCode uint8
 }

@@ -20,8 +20,12 @@ const (
 // itself do not: for those hasSocket looks at the packet. It cannot tell some packets
 // apart, and takes each for the more common kind:
 //   - The SYN-ACK of a SYN cookie has no socket, other SYN-ACKs have one.
-//   - The RST of a connection that its process has closed has a socket. Over IPv6,
-//     and over IPv4 if a timer resets the connection, it looks like one without.
+//   - SYNPROXY's segments to the server and, at OUTPUT, the copies of TEE have no
+//     socket. Those of the kernel's own connections (MPTCP, NFS) have one.
+//   - A packet of a tunnel has the socket of the packet in it, perhaps one of the
+//     kernel. It looks like one around a forwarded packet, which has none.
+//   - Over IPv6 the RST that answers a segment has a socket if there was still a
+//     connection. It looks like one without.
 //   - A packet from a socket of another namespace, in a tunnel that spans both, has
 //     no socket of this one.
 func hasSocket(p *capture.Packet, m *metadata) bool {
@@ -54,26 +58,37 @@ func hasSocket(p *capture.Packet, m *metadata) bool {
 // the checksum.
 func kernelSocket(p *capture.Packet, info uint32) bool {
 	switch p.Protocol {
-	case unix.IPPROTO_IGMP: // igmpv3_newpack and igmp_send_report use no socket
-		return false
-	case unix.IPPROTO_UDP:
-		// A process's datagram has NFQA_UID. Its copy for listeners on this machine
-		// has lost the socket (skb_clone in ip_mc_output and ip6_finish_output2),
-		// and the packets of a tunnel have none.
-		return false
+	case unix.IPPROTO_ICMP, unix.IPPROTO_ICMPV6, unix.IPPROTO_SCTP, unix.IPPROTO_DCCP:
+		return true // icmp_send, icmp6_send, sctp_packet_transmit
 	case unix.IPPROTO_TCP:
-		if !p.Transport || p.TCPFlags&tcpRST == 0 {
-			break
+		switch {
+		case !p.Transport:
+			return true
+		case p.TCPFlags&tcpRST != 0:
+			// A connection that resets the other side names its window, as in all its
+			// segments (tcp_send_active_reset). An answer to a segment has the window 0.
+			//
+			// Over IPv4 such an answer has a socket of the kernel and a checksum
+			// (ip_send_unicast_reply), but a reset of REJECT has neither (nf_send_reset).
+			// Over IPv6 it has a socket only if the connection has one
+			// (tcp_v6_send_response).
+			return p.TCPWindow != 0 || p.Family == unix.NFPROTO_IPV4 && info&checksumNotReady == 0
+		case p.TCPFlags&tcpSYN != 0:
+			return p.TCPWindow != 0 // 0: synproxy_send_client_synack uses no socket
 		}
-		// Over IPv4 a reset has a socket of the kernel and a checksum
-		// (ip_send_unicast_reply), but a reset of REJECT has neither (nf_send_reset).
-		// Over IPv6 it has a socket only if the connection has one
-		// (tcp_v6_send_response).
-		return p.Family == unix.NFPROTO_IPV4 && info&checksumNotReady == 0
+		return true // a FIN, or the rest of what a process has left
 	}
-	return true // ICMP (icmp_send, icmp6_send), a SYN-ACK, a FIN
+	// A process's datagram has NFQA_UID. Its copy for listeners on this machine has
+	// lost the socket (skb_clone in ip_mc_output and ip6_finish_output2). The packets
+	// of a tunnel (UDP, GRE, ESP, ...) have the socket of the packet in them, and none
+	// if that was forwarded. igmpv3_newpack and igmp_send_report use no socket.
+	return false
 }
 
-const tcpRST = 1 << 2 // of the TCP header's flags
+// Of the TCP header's flags.
+const (
+	tcpSYN = 1 << 1
+	tcpRST = 1 << 2
+)
 
 func linkLocal(a *[16]byte) bool { return a[0] == 0xfe && a[1]&0xc0 == 0x80 }

@@ -25,6 +25,7 @@ func TestHasSocket(t *testing.T) {
 
 		rst, rstAck, synAck = tcpRST, tcpRST | 0x10, 0x12
 	)
+	windowed := func(h capture.Header) capture.Header { h.TCPWindow = 64240; return h }
 	for _, c := range []struct {
 		name     string
 		hooks    []capture.Hook
@@ -40,7 +41,14 @@ func TestHasSocket(t *testing.T) {
 		{"bridged, IPv6", passing, v6(icmp6, 0, 255, "fe80::1"), metadata{out: out, physOut: in}, false},
 		{"ICMP error", leaving, v4(icmp, 0, 64), metadata{out: out}, true},
 		{"ICMPv6 echo reply", leaving, v6(icmp6, 0, 64, "fd09::1"), metadata{out: out}, true},
-		{"SYN-ACK", leaving, v4(tcp, synAck, 64), metadata{out: out, info: checksumNotReady}, true},
+		{"SYN-ACK", leaving, windowed(v4(tcp, synAck, 64)), metadata{out: out, info: checksumNotReady}, true},
+		{"SYN-ACK of SYNPROXY", leaving, v4(tcp, synAck, 64), metadata{out: out, info: checksumNotReady}, false},
+		{"SYN of MPTCP", leaving, windowed(v4(tcp, tcpSYN, 64)), metadata{out: out, info: checksumNotReady}, true},
+		{"RST of a listener that closes", leaving, windowed(v4(tcp, rstAck, 64)), metadata{out: out, info: checksumNotReady}, true},
+		{"RST of a listener that closes, IPv6", leaving, windowed(v6(tcp, rstAck, 64, "fd09::1")), metadata{out: out, info: checksumNotReady}, true},
+		{"ABORT of SCTP", leaving, v4(unix.IPPROTO_SCTP, 0, 64), metadata{out: out, info: checksumNotReady}, true},
+		{"tunnel", leaving, v4(unix.IPPROTO_GRE, 0, 64), metadata{out: out}, false},
+		{"tunnel", leaving, v6(unix.IPPROTO_ESP, 0, 64, "fd09::1"), metadata{out: out}, false},
 		{"FIN of an orphan", leaving, v6(tcp, 0x11, 64, "fd09::1"), metadata{out: out, info: checksumNotReady}, true},
 		{"RST of a closed port", leaving, v4(tcp, rstAck, 64), metadata{out: out}, true},
 		{"RST of a closed port, IPv6", leaving, v6(tcp, rstAck, 64, "fd09::1"), metadata{out: out, info: checksumNotReady}, false},

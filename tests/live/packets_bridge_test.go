@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"os"
-	"slices"
 	"testing"
 
 	"recentfs/tests/lab"
@@ -84,15 +83,7 @@ func TestLiveBridge(t *testing.T) {
 	}
 	for _, hook := range []string{"FORWARD", "OUTPUT", "POSTROUTING"} {
 		t.Run(hook, func(t *testing.T) {
-			l := bridge(t)
-			d := lab.StartDaemon(t, l.Server, fmt.Sprintf(feed, ""), "--compat", "modern")
-			for _, p := range bridged {
-				for _, f := range lab.Families {
-					if slices.Contains(p.hooks, hook) && p.match[f.Name] != "" {
-						t.Run(p.name+" "+f.Name, func(t *testing.T) { compareLeaver(t, l, d, hook, f, &p) })
-					}
-				}
-			}
+			compareLeavers(t, bridge(t), hook, bridged)
 		})
 	}
 }

@@ -75,6 +75,28 @@ func segment(l *lab.Network, f lab.Family, from, to uint16) error {
 	})
 }
 
+// unaccepted makes the server listen, the client connect, and the server close
+// without having accepted the connection.
+func unaccepted(l *lab.Network, f lab.Family) error {
+	var there net.Listener
+	err := l.Server.Do(func() (err error) {
+		there, err = net.Listen("tcp", netip.AddrPortFrom(f.Server, 83).String())
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	defer there.Close()
+	return l.Client.Do(func() error {
+		c, err := net.Dial("tcp", there.Addr().String())
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		return there.Close()
+	})
+}
+
 // late makes the server connect to the client and close. The client then sends
 // something more.
 func late(l *lab.Network, f lab.Family) error {

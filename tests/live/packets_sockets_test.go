@@ -60,6 +60,10 @@ var leavers = []leaver{
 	{name: "RST of no connection", hooks: outHooks, match: oneMatch("-p tcp -m tcp --sport 97 --tcp-flags RST RST"), send: func(l *lab.Network, f lab.Family) error {
 		return segment(l, f, 4002, 97)
 	}},
+	{name: "RST of no connection, at an open port", hooks: outHooks, match: oneMatch("-p tcp -m tcp --sport 22 --dport 4003 --tcp-flags RST RST"), send: func(l *lab.Network, f lab.Family) error {
+		return segment(l, f, 4003, lab.SSHPort)
+	}},
+	{name: "RST of a listener that closes", hooks: outHooks, match: oneMatch("-p tcp -m tcp --sport 83 --tcp-flags RST RST"), send: unaccepted},
 	{name: "RST of a closed connection", hooks: outHooks, match: oneMatch("-p tcp -m tcp --dport 78 --tcp-flags RST RST"), send: late, unlike: []string{"IPv6"}},
 	{name: "report of a group", hooks: outHooks, match: map[string]string{
 		"IPv4": "-p 2", "IPv6": "-p ipv6-icmp -m icmp6 --icmpv6-type 143",
@@ -89,7 +93,6 @@ var (
 // socket.
 func TestLiveSockets(t *testing.T) {
 	needKernel(t)
-	compared := 0
 	for _, hook := range []string{"FORWARD", "OUTPUT", "POSTROUTING"} {
 		t.Run(hook, func(t *testing.T) {
 			l := lab.NewNetwork(t)
@@ -101,16 +104,22 @@ func TestLiveSockets(t *testing.T) {
 				iptables-legacy -w -A INPUT -p tcp --dport 81 -j REJECT --reject-with tcp-reset
 				ip6tables-legacy -w -A INPUT -p tcp --dport 81 -j REJECT --reject-with tcp-reset`)
 			l.Client.Sh(t, "ip route add 10.6.0.0/24 via 10.9.0.1; ip route add fd06::/64 via fd09::1")
-			d := lab.StartDaemon(t, l.Server, fmt.Sprintf(feed, ""), "--compat", "modern")
-			for _, p := range leavers {
-				for _, f := range lab.Families {
-					if slices.Contains(p.hooks, hook) && p.match[f.Name] != "" {
-						t.Run(p.name+" "+f.Name, func(t *testing.T) { compareLeaver(t, l, d, hook, f, &p) })
-						compared++
-					}
-				}
-			}
+			compareLeavers(t, l, hook, leavers)
 		})
+	}
+}
+
+// compareLeavers compares those that leave at the hook, one after the other.
+func compareLeavers(t *testing.T, l *lab.Network, hook string, leavers []leaver) {
+	d := lab.StartDaemon(t, l.Server, fmt.Sprintf(feed, ""), "--compat", "modern")
+	compared := 0
+	for _, p := range leavers {
+		for _, f := range lab.Families {
+			if slices.Contains(p.hooks, hook) && p.match[f.Name] != "" {
+				t.Run(p.name+" "+f.Name, func(t *testing.T) { compareLeaver(t, l, d, hook, f, &p) })
+				compared++
+			}
+		}
 	}
 	t.Logf("%d kinds of packets compared", compared)
 }
