@@ -48,9 +48,11 @@ func TestReferences(t *testing.T) {
 			t.Errorf("read of a table that is gone, at %d: %v", pos, err)
 		}
 	}
-	for _, text := range []string{"+1.2.3.4", "-1.2.3.4", "/"} {
-		if n, next, err := table.Write([]byte(text), 0); n != 0 || next != 0 || !errors.Is(err, syscall.EIO) {
-			t.Errorf("write of %s to a table that is gone: %d, %d, %v", text, n, next, err)
+	for _, text := range []string{"+1.2.3.4", "-1.2.3.4", "/", "+1.2.3.400", "no address"} {
+		for _, pos := range []int64{0, 1} {
+			if n, next, err := table.Write([]byte(text), pos); n != 0 || next != pos || !errors.Is(err, syscall.EIO) {
+				t.Errorf("write of %s at %d to a table that is gone: %d, %d, %v", text, pos, n, next, err)
+			}
 		}
 	}
 	if err := table.Chattr(func(*Attr) {}); !errors.Is(err, syscall.EIO) {

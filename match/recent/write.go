@@ -21,7 +21,7 @@ func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	}
 	data = data[:min(len(data), t.module.params.maxWrite())]
 	if pos != 0 {
-		return 0, pos, syscall.ESPIPE
+		return 0, pos, t.unlessGone(syscall.ESPIPE)
 	}
 	size := int64(len(data))
 	switch data[0] {
@@ -61,8 +61,20 @@ func (m *Module) Refused() Refused {
 	return m.refused
 }
 
+// unlessGone is the error of a write, or EIO where the table is gone: there
+// proc_reg_write does not get to the module.
+func (t *Table) unlessGone(err error) error {
+	if t.Gone() {
+		return errGone
+	}
+	return err
+}
+
 // refuse counts a write that is EINVAL.
 func (t *Table) refuse(reason string) error {
+	if err := t.unlessGone(nil); err != nil {
+		return err
+	}
 	m := t.module
 	m.refusing.Lock()
 	defer m.refusing.Unlock()

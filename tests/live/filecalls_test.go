@@ -88,13 +88,56 @@ var callCases = []fileCase{
 		n, err = unix.Sendfile(tr.temp(), fd, nil, 4096)
 		tr.add("sendfile after fstat", n, err)
 	}},
-	{name: "sendfile into a table", do: func(tr *fileTrial) {
+	{name: "sendfile and splice into a table", do: func(tr *fileTrial) {
 		source := tr.temp()
 		tr.write(source, "+1.2.3.4")
 		unix.Seek(source, 0, unix.SEEK_SET)
 		n, err := unix.Sendfile(tr.foo(), source, nil, 4096)
 		tr.add("sendfile to", n, err)
+		var pipe [2]int
+		tr.add("pipe", "ok", unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK))
+		tr.fds = append(tr.fds, pipe[0], pipe[1])
+		tr.write(pipe[1], "+1.2.3.5")
+		m, err := unix.Splice(pipe[0], nil, tr.foo(), nil, 4096, 0)
+		tr.add("splice to", m, err)
 	}, differs: "the kernel needs write_iter for it, which procfs lacks and FUSE has"},
+	{name: "tee and vmsplice", do: func(tr *fileTrial) {
+		var pipe [2]int
+		tr.add("pipe", "ok", unix.Pipe2(pipe[:], unix.O_CLOEXEC|unix.O_NONBLOCK))
+		tr.fds = append(tr.fds, pipe[0], pipe[1])
+		tr.write(pipe[1], "+1.2.3.4")
+		n, err := unix.Tee(pipe[0], tr.foo(), 10, 0)
+		tr.add("tee to", n, err)
+		n, err = unix.Tee(tr.foo(), pipe[1], 10, 0)
+		tr.add("tee from", n, err)
+		m, err := unix.Vmsplice(tr.foo(), []unix.Iovec{{}}, 0)
+		tr.add("vmsplice", m, err)
+	}},
+	{name: "copy_file_range between tables", do: func(tr *fileTrial) {
+		n, err := unix.CopyFileRange(tr.foo(), nil, tr.open("bar", unix.O_RDWR), nil, 4096, 0)
+		tr.add("copy_file_range", n, err)
+	}, differs: "the kernel finds nothing to copy in a file of size 0. Here it believes in a size, as for sendfile, and the read is refused"},
+	{name: "flags of an open file", do: func(tr *fileTrial) {
+		fd := tr.foo()
+		for _, flags := range []int{unix.O_APPEND, unix.O_NONBLOCK, unix.O_NOATIME, unix.O_ASYNC, unix.O_SYNC, 0} {
+			_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags)
+			got, _ := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+			tr.add(fmt.Sprintf("fcntl %#x", flags), fmt.Sprintf("%#x", got), err)
+		}
+	}},
+	{name: "O_DIRECT on an open file", do: func(tr *fileTrial) {
+		fd := tr.foo()
+		_, err := unix.FcntlInt(uintptr(fd), unix.F_SETFL, unix.O_DIRECT)
+		tr.add("fcntl", "ok", err)
+		tr.write(fd, "+1.2.3.4")
+	}, differs: "FUSE can do direct I/O, and is not asked whether it wants to"},
+	{name: "file handles and blocks", do: func(tr *fileTrial) {
+		_, _, err := unix.NameToHandleAt(unix.AT_FDCWD, tr.path("foo"), 0)
+		tr.add("name_to_handle_at", "ok", err)
+		var block int32
+		_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(tr.foo()), 1 /* FIBMAP */, uintptr(unsafe.Pointer(&block)))
+		tr.add("ioctl FIBMAP", errno, nil)
+	}, differs: "FUSE answers for us"},
 	{name: "extended attributes", do: func(tr *fileTrial) {
 		for _, file := range []string{"foo", ".", "new"} {
 			path := tr.path(file)
@@ -111,6 +154,7 @@ var callCases = []fileCase{
 		tr.add("setxattr", "ok", unix.Setxattr(path, "system.posix_acl_access", []byte("x"), 0))
 		_, err := unix.Getxattr(path, "system.posix_acl_access", make([]byte, 10))
 		tr.add("getxattr", "ok", err)
+		tr.add("removexattr", "ok", unix.Removexattr(path, "system.posix_acl_default"))
 	}, differs: "ENODATA instead of EOPNOTSUPP: the kernel does not ask a FUSE mount without extended attributes"},
 	{name: "list of extended attributes", do: func(tr *fileTrial) {
 		n, err := unix.Listxattr(tr.path("foo"), make([]byte, 100))
@@ -180,4 +224,16 @@ var callCases = []fileCase{
 		n, err := unix.Read(in, b)
 		tr.add("events", n, err)
 	}},
+	{name: "notices of changes by others", do: func(tr *fileTrial) {
+		in, err := unix.InotifyInit1(unix.IN_NONBLOCK | unix.IN_CLOEXEC)
+		tr.add("inotify", "ok", err)
+		tr.fds = append(tr.fds, in)
+		for _, name := range []string{"foo", "."} {
+			_, err = unix.InotifyAddWatch(in, tr.path(name), unix.IN_MODIFY)
+			tr.add("watch", "ok", err)
+		}
+		tr.write(tr.foo(), "+1.2.3.4")
+		n, err := unix.Read(in, make([]byte, 4096))
+		tr.add("events", n, err)
+	}, differs: "in /proc/net each open file has an inode of its own, so that a watch sees only its own"},
 }

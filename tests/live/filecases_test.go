@@ -113,6 +113,7 @@ var openCases = []fileCase{
 	{name: "a stranger's chown to nobody of a setgid file", do: func(tr *fileTrial) {
 		tr.add("chmod", "ok", unix.Chmod(tr.path("foo"), 0o2666))
 		tr.as(3000, 3000, func() { tr.add("chown", "ok", unix.Chown(tr.path("foo"), -1, -1)) })
+		tr.sh(0, "setpriv --reuid 1000 --regid 1000 --clear-groups --inh-caps -all,+chown --ambient-caps +chown chown 5 foo; stat -c '%a %u' foo")
 	}, differs: "FUSE leaves the bit alone without group execution (fuse_setattr), so that there is nothing to refuse"},
 	{name: "a descriptor outlives the rights that opened it", do: func(tr *fileTrial) {
 		tr.as(1000, 1000, func() {
@@ -228,6 +229,9 @@ var openCases = []fileCase{
 		tr.add("rmdir", "ok", unix.Rmdir(tr.dir))
 		tr.add("rename", "ok", unix.Rename(tr.dir, tr.dir+"2"))
 	}, differs: "it is a mount point: EBUSY"},
+	{name: "far positions in the directory", do: func(tr *fileTrial) {
+		tr.seek(tr.open(".", unix.O_RDONLY|unix.O_DIRECTORY), 1<<40, unix.SEEK_SET)
+	}, differs: "FUSE takes every position, procfs those up to its s_maxbytes"},
 	{name: "changes of the directory itself", do: func(tr *fileTrial) {
 		tr.add("truncate", "ok", unix.Truncate(tr.dir, 0))
 		tr.add("chmod", "ok", unix.Chmod(tr.dir, 0o700))

@@ -1,6 +1,7 @@
 package live
 
 import (
+	"bytes"
 	"fmt"
 
 	"golang.org/x/sys/unix"
@@ -65,6 +66,43 @@ var readCases = []fileCase{
 			n, err := unix.Readv(fd, [][]byte{b[:7], b[7:8], b[8:80]})
 			tr.bytes("readv", b, n, err)
 		}
+	}},
+	{name: "reads and writes of nothing", do: func(tr *fileTrial) {
+		fd := tr.foo()
+		for _, pos := range []int64{0, 1, 100} {
+			tr.seek(fd, pos, unix.SEEK_SET)
+			tr.write(fd, "")
+			tr.read(fd, 0)
+			for _, v := range [][][]byte{{}, {nil}, {nil, nil}, {nil, []byte("x")}, {nil, []byte("+1.2.3.4"), nil}} {
+				n, err := unix.Writev(fd, v)
+				tr.add(fmt.Sprintf("writev %q at %d", v, pos), n, err)
+				tr.seek(fd, pos, unix.SEEK_SET)
+			}
+		}
+		tr.write(tr.open("foo", unix.O_RDONLY), "")
+		tr.read(tr.open("foo", unix.O_WRONLY), 0)
+	}},
+	{name: "vectors", do: func(tr *fileTrial) {
+		for _, v := range []string{"+1.2.3.4 ,\n", "+1.2.3.5 ,+1.2.3.6", "+1.2., 3.7", "/,+1.2.3.8", "x,+1.2.3.9"} {
+			fd := tr.foo()
+			n, err := unix.Writev(fd, bytes.Split([]byte(v), []byte(",")))
+			tr.add(fmt.Sprintf("writev %q", v), n, err)
+			tr.seek(fd, 0, unix.SEEK_CUR)
+		}
+	}, differs: "procfs takes each vector as a write, FUSE joins them"},
+	{name: "pwrite", do: func(tr *fileTrial) {
+		fd := tr.foo()
+		for _, c := range []struct {
+			text string
+			pos  int64
+		}{{"", 0}, {"", 5}, {"+1.2.3.4", 0}, {"/", 0}} {
+			n, err := unix.Pwrite(fd, []byte(c.text), c.pos)
+			tr.add(fmt.Sprintf("pwrite %q %d", c.text, c.pos), n, err)
+		}
+	}, differs: "seq_open clears FMODE_PWRITE. FUSE cannot tell pwrite from write"},
+	{name: "pwrite elsewhere", do: func(tr *fileTrial) {
+		n, err := unix.Pwrite(tr.foo(), []byte("+1.2.3.4"), 5)
+		tr.add("pwrite", n, err)
 	}},
 	{name: "flags of preadv2 and pwritev2", do: func(tr *fileTrial) {
 		tr.put(10, 12)
@@ -162,7 +200,18 @@ var readCases = []fileCase{
 		tr.write(tr.open("foo", unix.O_WRONLY), "/")
 		tr.read(fd, 100)
 	}, differs: "seq_lseek forms the line. FUSE does not tell of a seek, and the next read forms it"},
-	{name: "a seek to where the kernel is after a flush", do: func(tr *fileTrial) {
+	{name: "a seek after a flush", do: func(tr *fileTrial) {
+		for _, pos := range []int64{0, 1, 3, 8} {
+			fd := tr.foo()
+			tr.write(fd, "/\n")
+			tr.put(10, 11)
+			tr.seek(fd, pos, unix.SEEK_SET)
+			tr.read(fd, 100)
+			tr.seek(fd, pos, unix.SEEK_SET)
+			tr.write(fd, "+1.2.3.4")
+		}
+	}},
+	{name: "a seek to the length of a flush", do: func(tr *fileTrial) {
 		fd := tr.foo()
 		tr.write(fd, "/\n")
 		tr.put(10, 11)

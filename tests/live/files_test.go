@@ -166,6 +166,7 @@ type fileCase struct {
 // sides are the kernel's directory and ours, in one namespace.
 type sides struct {
 	ns           *lab.Netns
+	daemon       *lab.Daemon
 	kernel, ours string
 	scratch      string
 }
@@ -177,7 +178,8 @@ func newSides(t *testing.T) *sides {
 	needKernel(t)
 	s := &sides{ns: lab.NewNetns(t), scratch: t.TempDir()}
 	s.ns.Sh(t, `for name in foo bar; do iptables-legacy -w -A INPUT -m recent --set --name $name; done`)
-	s.ours = lab.StartDaemon(t, s.ns, bothTables, "--compat", "modern").Mount
+	s.daemon = lab.StartDaemon(t, s.ns, bothTables, "--compat", "modern")
+	s.ours = s.daemon.Mount
 	s.ns.Do(func() error {
 		s.kernel = fmt.Sprintf("/proc/%d/task/%d/net/xt_recent", os.Getpid(), unix.Gettid())
 		return nil
@@ -187,6 +189,16 @@ func newSides(t *testing.T) *sides {
 
 // trial does a case to one side and returns the notes.
 func (s *sides) trial(dir string, do func(*fileTrial)) (notes []string) {
+	tr := s.newTrial(dir)
+	s.ns.Do(func() error {
+		do(tr)
+		notes = tr.finish()
+		return nil
+	})
+	return notes
+}
+
+func (s *sides) newTrial(dir string) *fileTrial {
 	tr := &fileTrial{dir: dir, scratch: s.scratch}
 	tr.shell = func(uid uint32, script string) string {
 		cmd := exec.Command("sh", "-c", script)
@@ -200,12 +212,7 @@ func (s *sides) trial(dir string, do func(*fileTrial)) (notes []string) {
 		}
 		return text
 	}
-	s.ns.Do(func() error {
-		do(tr)
-		notes = tr.finish()
-		return nil
-	})
-	return notes
+	return tr
 }
 
 // compare does the cases to both sides.
@@ -215,25 +222,32 @@ func (s *sides) compare(t *testing.T, cases []fileCase) {
 		t.Run(c.name, func(t *testing.T) {
 			want, got := s.trial(s.kernel, c.do), s.trial(s.ours, c.do)
 			compared += len(want)
-			var differences []string
-			for i := range max(len(want), len(got)) {
-				if w, g := at(want, i), at(got, i); w != g {
-					differences = append(differences, fmt.Sprintf("%d: kernel %s\n     ours %s", i, w, g))
-				}
-			}
-			switch {
-			case len(differences) > 0 && c.differs == "":
-				t.Errorf("%d of %d outcomes differ:\n%s", len(differences), len(want), strings.Join(differences[:min(len(differences), 20)], "\n"))
-			case len(differences) == 0 && c.differs != "":
-				t.Errorf("no longer differs: %s", c.differs)
-			}
-			if len(differences) > 0 {
-				t.Logf("as listed:\n%s", strings.Join(differences[:min(len(differences), 20)], "\n"))
-			}
-			differ += len(differences)
+			differ += judge(t, want, got, c.differs)
 		})
 	}
 	t.Logf("%d outcomes of %d trials compared, %d differ as listed", compared, len(cases), differ)
+}
+
+// judge compares what both sides noted, and returns how many notes differ. They
+// must differ if and only if differs says why.
+func judge(t *testing.T, want, got []string, differs string) int {
+	t.Helper()
+	var differences []string
+	for i := range max(len(want), len(got)) {
+		if w, g := at(want, i), at(got, i); w != g {
+			differences = append(differences, fmt.Sprintf("%d: kernel %s\n     ours %s", i, w, g))
+		}
+	}
+	first := strings.Join(differences[:min(len(differences), 20)], "\n")
+	switch {
+	case len(differences) > 0 && differs == "":
+		t.Errorf("%d of %d outcomes differ:\n%s", len(differences), len(want), first)
+	case len(differences) == 0 && differs != "":
+		t.Errorf("no longer differs: %s", differs)
+	case len(differences) > 0:
+		t.Logf("as listed:\n%s", first)
+	}
+	return len(differences)
 }
 
 func at(list []string, i int) string {

@@ -29,6 +29,13 @@ func python(body string) string {
 	return "python3 -c '\nimport os, re\ntry:\n  " + strings.Join(lines, "\n  ") + "\nexcept Exception as e:\n  print(type(e).__name__, getattr(e, \"strerror\", \"\"))\n'"
 }
 
+// mounting runs a script in a mount namespace of its own. DIR is the directory.
+func mounting(script string) func(*fileTrial) {
+	return func(tr *fileTrial) {
+		tr.note = append(tr.note, tr.shell(0, "DIR="+tr.dir+" exec unshare -m sh -c '"+script+"' 2>&1"))
+	}
+}
+
 const seeksToEnd = "it seeks to the end, which procfs refuses"
 
 var shellCases = []fileCase{
@@ -64,6 +71,8 @@ var shellCases = []fileCase{
 	{name: "parts", do: scripts(0, masked("head -n1 foo", "head -n3 foo", "head -c10 foo", "head -c 100 foo", "head -n -2 foo", "tail -n1 foo", "tail -n 3 foo",
 		"tail -c 10 foo", "tail -n +3 foo", "tail -c +10 foo", "sed -n 1p foo", "sed -n '$p' foo", "sed -n '2,4p' foo", "sed q foo", "{ head -n1; wc -l; } < foo",
 		"{ read a; echo $a; read b; echo $b; cat; } < foo", "while read a b c d e f; do echo $e; done < foo")...)},
+	{name: "tail -f", do: scripts(0, "echo +10.0.0.10 > foo; true & wait $!; tail -f --pid=$! foo 2>/dev/null; echo $?"),
+		differs: "tail takes FUSE for a network's file system and asks for the size, which stays 0. In procfs it asks for inotify, and prints the table twice at its start"},
 	{name: "awk", do: scripts(0, masked("awk '{ print $1, $3, $5 }' foo", "awk -F'[= ]' '{ print $2 }' foo", "awk 'END { print NR }' foo",
 		"awk '{ n += NF } END { print n }' < foo", "awk 'BEGIN { while ((getline line < \"foo\") > 0) n++; print n; close(\"foo\"); print \"+10.0.0.20\" > \"foo\" }'")...)},
 	{name: "awk appends", do: scripts(0, "awk 'BEGIN { print \"+10.0.0.21\" >> \"foo\" }'; echo $?"), differs: seeksToEnd},
@@ -101,4 +110,13 @@ var shellCases = []fileCase{
 	{name: "block size", do: scripts(0, "stat -c %o foo"), differs: "larger by choice: each read is a round trip"},
 	{name: "many writes of a loop", do: scripts(0, "i=0; while [ $i -lt 150 ]; do echo +10.1.0.$i > foo; i=$((i+1)); done; wc -l < foo",
 		"i=100; while [ $i -lt 150 ]; do echo -10.1.0.$i > foo; i=$((i+1)); done; wc -l < foo")},
+	{name: "cached size", do: scripts(0, "cat foo; stat --cached=always -c %s foo | sed 's/[1-9][0-9]*/some/'; stat -c %s foo; stat --cached=always -c %s foo"),
+		differs: "the kernel believes in a size since the file was opened, so that sendfile fails. Only a stat without AT_STATX_DONT_SYNC asks us"},
+	{name: "largest file size", do: scripts(0, "(ulimit -f 0; echo +1.2.3.4 > foo); echo $?", "prlimit --fsize=9 sh -c 'echo +1.2.3.44 > foo'; echo $?",
+		"cat foo > /dev/null; prlimit --fsize=4096 sh -c 'echo +1.2.3.5 >> foo'; echo $?"),
+		differs: "the kernel applies RLIMIT_FSIZE to the position and the length before it asks FUSE. To append, it begins at the size that it believes in"},
+	{name: "a mount of a table elsewhere", do: mounting("touch $TMPDIR/b; mount --bind $DIR/foo $TMPDIR/b; echo +10.0.0.10 > $TMPDIR/b; wc -l < $TMPDIR/b; " +
+		"mount -o remount,bind,ro $TMPDIR/b; (echo / > $TMPDIR/b) 2>/dev/null; echo $?; umount $TMPDIR/b; rm $TMPDIR/b")},
+	{name: "a mount on a table's name", do: mounting("echo +10.0.0.10 > $DIR/foo; mount --bind /dev/null $DIR/foo; wc -l < $DIR/foo; umount $DIR/foo; wc -l < $DIR/foo"),
+		differs: "in /proc/net each lookup finds a new file, on which nothing is mounted"},
 }
