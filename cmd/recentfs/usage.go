@@ -34,6 +34,9 @@ func checkArguments(cmd *cobra.Command, args []string) error {
 	}
 	words := strings.Fields(use)
 	if len(words) == 0 && len(args) > 0 {
+		if cmd.Flags().Lookup("rules") != nil {
+			return fmt.Errorf("takes no arguments, but %q was given: a file of rules needs --rules before it", args[0])
+		}
 		return fmt.Errorf("takes no arguments, but %q was given", args[0])
 	}
 	optional := false

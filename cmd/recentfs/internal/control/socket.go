@@ -33,6 +33,8 @@ func listen(path string) (*socket, error) {
 		}
 	} else if errors.Is(err, syscall.EROFS) {
 		return nil, readOnlyError(path)
+	} else if errors.Is(err, os.ErrPermission) {
+		return nil, fmt.Errorf("control socket: %w: run as root or choose another --control", err)
 	} else if !errors.Is(err, os.ErrExist) {
 		return nil, fmt.Errorf("control socket: %w: make its directory or choose another --control", err)
 	}

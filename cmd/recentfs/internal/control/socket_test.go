@@ -145,3 +145,10 @@ func TestLongPath(t *testing.T) {
 		t.Errorf("the directory that was made for the socket: %v", err)
 	}
 }
+
+// TestNoDirectory has a place where not even root may make a directory.
+func TestNoDirectory(t *testing.T) {
+	if _, err := Listen("/sys/recentfs/control.sock"); !errors.Is(err, os.ErrPermission) || !strings.Contains(err.Error(), "run as root or choose another --control") {
+		t.Error(err)
+	}
+}
