@@ -71,6 +71,8 @@ var shellCases = []fileCase{
 	{name: "parts", do: scripts(0, masked("head -n1 foo", "head -n3 foo", "head -c10 foo", "head -c 100 foo", "head -n -2 foo", "tail -n1 foo", "tail -n 3 foo",
 		"tail -c 10 foo", "tail -n +3 foo", "tail -c +10 foo", "sed -n 1p foo", "sed -n '$p' foo", "sed -n '2,4p' foo", "sed q foo", "{ head -n1; wc -l; } < foo",
 		"{ read a; echo $a; read b; echo $b; cat; } < foo", "while read a b c d e f; do echo $e; done < foo")...)},
+	{name: "a flush after each line that is read", do: scripts(0, some, "n=0; while read -r line; do n=$((n+1)); echo / > foo; done < foo; echo $n lines",
+		some, "bash -c 'n=0; while read -r line; do n=$((n+1)); echo / > foo; done < foo; echo $n lines'")},
 	{name: "tail -f", do: scripts(0, "echo +10.0.0.10 > foo; true & wait $!; tail -f --pid=$! foo 2>/dev/null; echo $?"),
 		differs: "tail takes FUSE for a network's file system and asks for the size, which stays 0. In procfs it asks for inotify, and prints the table twice at its start"},
 	{name: "awk", do: scripts(0, masked("awk '{ print $1, $3, $5 }' foo", "awk -F'[= ]' '{ print $2 }' foo", "awk 'END { print NR }' foo",
