@@ -156,7 +156,7 @@ func (n *Namespaces) Add(name string) (*Folder, error) {
 // When it asks, we answer ESTALE, and it looks the name up again, see Update.
 func (n *Namespaces) Remove(name string) {
 	if f := n.remove(name); f != nil {
-		n.fs.conn.Distrust(f.id())
+		n.fs.conn.Load().Distrust(f.id())
 	}
 }
 

@@ -27,7 +27,7 @@ func (fs *filesystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 		// up to the size that the kernel believes the file to have, and of a file
 		// of size 0 they find the end without asking. Of a larger one they ask
 		// for the first page, which Read refuses.
-		fs.conn.RaiseSize(in.NodeId)
+		fs.conn.Load().RaiseSize(in.NodeId)
 	}
 	return fuse.OK
 }
@@ -117,7 +117,7 @@ func (fs *filesystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (u
 		return 0, fuse.ToStatus(err)
 	}
 	if appends {
-		fs.conn.Appended(in.Offset + uint64(n))
+		fs.conn.Load().Appended(in.Offset + uint64(n))
 	}
 	return uint32(n), fuse.OK
 }

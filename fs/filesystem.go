@@ -2,6 +2,7 @@ package fs
 
 import (
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -26,7 +27,9 @@ type filesystem struct {
 	fuse.RawFileSystem // answers ENOSYS to what is not answered here
 
 	root directory
-	conn *device.Conn // set before the first request; nil where there is no kernel
+	// conn is set before its first request, and again after the last one of the
+	// connection before it. It is nil where there is no kernel.
+	conn atomic.Pointer[device.Conn]
 
 	mu         sync.Mutex
 	dirs       map[uint64]directory // guarded by mu: by number
@@ -76,6 +79,19 @@ func newTree() *filesystem {
 		readers:       make(map[uint64]*readers),
 	}
 	return fs
+}
+
+// connect begins with a connection. Whatever was open on the one before it is
+// gone, and the kernel does not say so.
+func (fs *filesystem) connect(conn *device.Conn) {
+	fs.conn.Store(conn)
+	fs.mu.Lock()
+	open := fs.handles
+	fs.handles, fs.readers = make(map[uint64]*handle), make(map[uint64]*readers)
+	fs.mu.Unlock()
+	for _, h := range open {
+		h.close()
+	}
 }
 
 // directoryAt is the directory of a node. fs.mu is held.
@@ -195,10 +211,10 @@ func (fs *filesystem) keepSize(node uint64) {
 	fs.mu.Unlock()
 	switch {
 	case raise:
-		fs.conn.RaiseSize(node)
+		fs.conn.Load().RaiseSize(node)
 	case r != nil:
 		// No page, but the next open has to ask for the mode again.
-		fs.conn.Distrust(node)
+		fs.conn.Load().Distrust(node)
 	}
 }
 

@@ -52,7 +52,7 @@ func FolderPath(name string) string { return nsName + "/" + name }
 func (f *Folder) Update(e recent.Event) {
 	if e.Gone {
 		f.drop(e.Table)
-		f.fs.conn.Distrust(f.fileID(e.Table))
+		f.fs.conn.Load().Distrust(f.fileID(e.Table))
 		return
 	}
 	shown := &file{e.Table, time.Now()}

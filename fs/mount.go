@@ -38,12 +38,13 @@ var goFuseLoop = false
 // Mountpoint is a mounted file system.
 type Mountpoint struct {
 	fs      *filesystem // nil where it shows no tables
-	dir     string      // absolute, without symbolic links
-	created []string    // the directories that were created for it, innermost first
-	dead    int         // the ID of the dead mount that it covers, or 0
-	hidden  []string    // the plain files in the directory under it
-	dev     uint64      // the mounted file system's st_dev
-	conn    *device.Conn
+	served  fuse.RawFileSystem
+	dir     string       // absolute, without symbolic links
+	created []string     // the directories that were created for it, innermost first
+	dead    int          // the ID of the dead mount that it covers, or 0
+	hidden  []string     // the plain files in the directory under it
+	dev     uint64       // the mounted file system's st_dev
+	conn    *device.Conn // the last one that was served
 }
 
 // Mount mounts a folder on dir until Unmount, and returns when the mount answers.
@@ -89,24 +90,30 @@ func (m *Mountpoint) Dir() string { return m.dir }
 // newMountpoint mounts fs and answers for it. tables is fs where it shows tables,
 // and otherwise nil.
 func newMountpoint(dir string, fs fuse.RawFileSystem, tables *filesystem) (*Mountpoint, error) {
-	m := &Mountpoint{fs: tables}
-	if err := m.mount(dir, fs); err != nil {
+	m := &Mountpoint{fs: tables, served: fs}
+	var err error
+	if m.dir, err = m.findDir(dir); err == nil {
+		err = m.mount()
+	}
+	if err != nil {
 		m.removeCreated()
 		return nil, err
 	}
 	return m, nil
 }
 
-// mount mounts fs and answers for it, while no other recentfs starts on dir.
-func (m *Mountpoint) mount(dir string, fs fuse.RawFileSystem) error {
-	if err := m.chooseDir(dir); err != nil {
-		return err
-	}
+// mount mounts the file system and answers for it, while no other recentfs starts
+// on the directory.
+func (m *Mountpoint) mount() error {
 	defer lockMounts(m.dir)()
 	if err := m.lookUnder(); err != nil {
 		return err
 	}
-	if err := m.serve(fs, device.Options()); err != nil {
+	again, err := m.mountAgain()
+	if err == nil && !again {
+		err = m.serve(m.served, device.Options())
+	}
+	if err != nil {
 		return err
 	}
 	if err := m.detachDeadBelow(); err != nil {
@@ -122,9 +129,9 @@ func (m *Mountpoint) serve(fs fuse.RawFileSystem, opts *fuse.MountOptions) error
 		return err
 	}
 	if m.fs != nil {
-		m.fs.conn = conn
+		m.fs.connect(conn)
 	}
-	if err := unix.Mount(fsName, m.dir, fsType, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, conn.MountData()); err != nil {
+	if err := conn.Mount(m.dir, fsName, fsType); err != nil {
 		conn.Close()
 		return m.mountError(err)
 	}
@@ -160,6 +167,10 @@ func (m *Mountpoint) Unmount() error {
 func (m *Mountpoint) unmount() error {
 	select {
 	case <-m.conn.Ended():
+		// umount -f and others end the connection and may leave the mount, dead.
+		if mounts, err := mountsOn(m.dir); err == nil && len(mounts) > 0 && m.is(mounts[0]) {
+			m.dead = mounts[0].ID // if it is dead: see detachDead
+		}
 		return nil
 	default:
 	}
@@ -179,7 +190,7 @@ func (m *Mountpoint) unmount() error {
 		select {
 		case <-m.conn.Ended():
 		case <-time.After(copiesWait):
-			err = fmt.Errorf("mount point %s has copies in other mount namespaces, as containers and 'recentfs exec' make them: they end with this process: %w", m.dir, unix.EBUSY)
+			err = fmt.Errorf("mount point %s has copies in other mount namespaces, as containers and 'recentfs exec' make them, or files that were open when somebody unmounted it: they end with this process: %w", m.dir, unix.EBUSY)
 		}
 	case errors.Is(err, unix.EBUSY):
 		if lazy := unix.Unmount(m.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); lazy != nil {
@@ -192,14 +203,15 @@ func (m *Mountpoint) unmount() error {
 	return err
 }
 
-// Wait returns when the mount has ended, by Unmount or by anyone's umount.
-func (m *Mountpoint) Wait() { <-m.conn.Ended() }
+// Ended is closed when the mount has ended, by Unmount or by anyone's umount.
+// Restore may begin another.
+func (m *Mountpoint) Ended() <-chan struct{} { return m.conn.Ended() }
 
-// removeCreated removes the directories that chooseDir created, unless something
+// removeCreated removes the directories that findDir created, unless something
 // else is in them by now.
 func (m *Mountpoint) removeCreated() {
 	for _, dir := range m.created {
-		if os.Remove(dir) != nil {
+		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
 			return
 		}
 	}

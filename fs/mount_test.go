@@ -166,7 +166,7 @@ func TestUnmountWhileInUse(t *testing.T) {
 		t.Errorf("reading the open file: %v, want the end of an empty table", err)
 	}
 	f.Close()
-	h.m.Wait()
+	<-h.m.Ended()
 }
 
 func TestUnmountBySomeoneElse(t *testing.T) {
@@ -178,10 +178,31 @@ func TestUnmountBySomeoneElse(t *testing.T) {
 	if err := unix.Unmount(h.dir, 0); err != nil {
 		t.Fatal(err)
 	}
-	h.m.Wait()
+	<-h.m.Ended()
 	h.reg.Destroy(rule)
 	if err := h.m.Unmount(); err != nil {
 		t.Errorf("unmount of what is unmounted: %v", err)
+	}
+}
+
+// TestUnmountDead unmounts after an umount -f that leaves the mount where it is, dead.
+func TestUnmountDead(t *testing.T) {
+	h := modern(t)
+	h.rule(t, "foo")
+	f, err := os.Open(h.path("foo"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Unmount(h.dir, unix.MNT_FORCE); !errors.Is(err, unix.EBUSY) || mounts(t, h.dir) != 1 {
+		t.Fatalf("umount -f: %v, and %d mounts", err, mounts(t, h.dir))
+	}
+	<-h.m.Ended()
+	if err := h.m.Unmount(); err != nil {
+		t.Error(err)
+	}
+	if n := mounts(t, h.dir); n != 0 {
+		t.Errorf("still mounted, %d times", n)
 	}
 }
 

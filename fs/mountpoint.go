@@ -13,25 +13,25 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// chooseDir finds or creates the directory.
-func (m *Mountpoint) chooseDir(dir string) error {
-	dir, err := filepath.Abs(dir)
-	if err != nil {
-		return fmt.Errorf("mount point %s: %w", dir, err)
+// findDir finds or creates the directory, and returns its path without symbolic
+// links.
+func (m *Mountpoint) findDir(dir string) (real string, err error) {
+	if dir, err = filepath.Abs(dir); err != nil {
+		return "", fmt.Errorf("mount point %s: %w", dir, err)
 	}
-	if m.dir, err = resolve(dir); errors.Is(err, os.ErrNotExist) {
+	if real, err = resolve(dir); errors.Is(err, os.ErrNotExist) {
 		failed := m.mkdir(dir)
-		if m.dir, err = resolve(dir); err != nil && failed != nil { // another recentfs may have made it
+		if real, err = resolve(dir); err != nil && failed != nil { // another recentfs may have made it
 			if errors.Is(failed, unix.EROFS) {
-				return fmt.Errorf("mount point %s cannot be made: its file system is read-only: mount a tmpfs there, or choose another directory", dir)
+				return "", fmt.Errorf("mount point %s cannot be made: its file system is read-only: mount a tmpfs there, or choose another directory", dir)
 			}
-			return fmt.Errorf("mount point %s cannot be made: %w: choose another", dir, failed)
+			return "", fmt.Errorf("mount point %s cannot be made: %w: choose another", dir, failed)
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("mount point %s: %w: choose another", dir, err)
+		return "", fmt.Errorf("mount point %s: %w: choose another", dir, err)
 	}
-	return nil
+	return real, nil
 }
 
 // lookUnder makes sure that the mount hides nothing that it should not. The

@@ -1,7 +1,6 @@
 package fs
 
 import (
-	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,7 +17,11 @@ import (
 func unmounted(t *testing.T, dir string) *Mountpoint {
 	t.Helper()
 	m := &Mountpoint{}
-	if err := errors.Join(m.chooseDir(dir), m.lookUnder()); err != nil {
+	var err error
+	if m.dir, err = m.findDir(dir); err == nil {
+		err = m.lookUnder()
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 	return m

@@ -60,8 +60,8 @@ const (
 type Conn struct {
 	ended chan struct{} // closed when the mount has ended
 
-	// inUse is held for reading by each notification, and for writing while fd
-	// is closed.
+	// inUse is held for reading by each notification and by Mount, and for writing
+	// while fd is closed.
 	inUse sync.RWMutex
 	fd    int // -1 when closed; guarded by inUse
 
@@ -112,11 +112,15 @@ func checkDevice(fd int) error {
 	return fmt.Errorf("this is not the FUSE device but %s: remove it and make the device (mknod %s c 10 229), or give the container the device (--device %s)", kind, path, path)
 }
 
-// MountData is the data argument of the mount(2) that attaches the connection
-// to a directory.
-func (c *Conn) MountData() string {
-	return fmt.Sprintf("fd=%d,rootmode=%o,user_id=%d,group_id=%d,max_read=%d,allow_other,default_permissions",
+// Mount attaches the connection to a directory. Since Linux 5.15 it can do so
+// again, as long as open files or another mount keep the mounted file system
+// (fuse_get_tree).
+func (c *Conn) Mount(dir, source, fsType string) error {
+	c.inUse.RLock() // so that the number is of no other connection
+	defer c.inUse.RUnlock()
+	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=%d,group_id=%d,max_read=%d,allow_other,default_permissions",
 		c.fd, unix.S_IFDIR, os.Geteuid(), os.Getegid(), MaxRead)
+	return unix.Mount(source, dir, fsType, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, data)
 }
 
 // Close closes a connection. It must not be called while it is served.

@@ -70,7 +70,7 @@ func keepMounted(ctx context.Context, ready func(), m *fs.Mountpoint) error {
 	ready()
 	ended := make(chan struct{})
 	go func() {
-		m.Wait()
+		<-m.Ended()
 		close(ended)
 	}()
 	select {

@@ -1,0 +1,108 @@
+package fs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"time"
+
+	"github.com/moby/sys/mountinfo"
+	"golang.org/x/sys/unix"
+)
+
+// Restore mounts again what somebody else has unmounted, and tells whether it had
+// to. The files, their nodes and their attributes are the same as before. It must
+// not be called at the same time as Unmount, and not after it.
+//
+// A plain umount of a mount that nobody uses ends the connection. Then there is a
+// new one. umount -l of a mount in use does not: what is open on it, and copies of
+// it in other mount namespaces, go on to work, and the mount that Restore makes is
+// of the same file system. umount -f ends the connection and all that is open.
+//
+// Something that was mounted over ours unmounts nothing.
+func (m *Mountpoint) Restore() (restored bool, err error) {
+	if there, err := m.isThere(); err != nil || there {
+		return false, err
+	}
+	switch real, err := m.findDir(m.dir); {
+	case err != nil:
+		return false, err
+	case real != m.dir:
+		return false, fmt.Errorf("mount point %s: the path leads to %s by now: remove that link", m.dir, real)
+	}
+	if err := m.mount(); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// isThere tells whether the mount is on its directory and answers. Others may be
+// over it, there or above.
+func (m *Mountpoint) isThere() (bool, error) {
+	select {
+	case <-m.conn.Ended():
+		return false, nil
+	default:
+	}
+	there := false
+	_, err := mountinfo.GetMounts(func(mount *mountinfo.Info) (skip, stop bool) {
+		there = there || mount.Mountpoint == m.dir && m.is(mount)
+		return true, there
+	})
+	if err != nil {
+		return false, fmt.Errorf("mount point %s: %w", m.dir, err)
+	}
+	return there, nil
+}
+
+// mountAgain mounts the connection that there is, and tells whether there is one.
+func (m *Mountpoint) mountAgain() (bool, error) {
+	if m.conn == nil {
+		return false, nil
+	}
+	err := m.conn.Mount(m.dir, fsName, fsType)
+	if err == nil {
+		return true, nil
+	}
+	select {
+	case <-m.conn.Ended(): // now, or it had before
+		return false, nil
+	case <-time.After(copiesWait):
+	}
+	if errors.Is(err, unix.EINVAL) {
+		return false, fmt.Errorf("mount point %s: mount: %w: before Linux 5.15 it comes back when its open files are closed", m.dir, err)
+	}
+	return false, m.mountError(err)
+}
+
+// WatchMounts sends to changed when a mount came or went in this process's mount
+// namespace, until stop. It sends once for several of them, and once at the start.
+func WatchMounts(changed chan<- struct{}) (stop func(), err error) {
+	f, err := os.Open("/proc/self/mountinfo")
+	if err != nil {
+		return nil, fmt.Errorf("watch the mounts: %w", err)
+	}
+	raw, err := f.SyscallConn()
+	if err != nil {
+		f.Close()
+		return nil, fmt.Errorf("watch the mounts: %w", err)
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		// Go's poller waits for the list to become readable between two calls of
+		// the function. It always is, but the kernel wakes the poller for each
+		// change only (mounts_poll, EPOLLET).
+		_ = raw.Read(func(uintptr) bool {
+			select {
+			case changed <- struct{}{}:
+			default: // somebody has yet to look
+			}
+			return false
+		})
+	}()
+	return func() {
+		f.Close()
+		<-done
+	}, nil
+}
