@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -36,6 +37,9 @@ const (
 type Cover struct {
 	tables     string
 	parameters []string
+
+	mu      sync.Mutex
+	mounted []string // guarded by mu: the paths that are covered
 }
 
 // Mount covers /proc/net in the calling thread's mount namespace, and in all
@@ -47,14 +51,26 @@ type Cover struct {
 // replaced: a dead recentfs has left it, or it came with the copy of the mounts
 // that a mount namespace begins with. Mount needs CAP_SYS_ADMIN and Linux 5.2.
 func Mount(tables string, parameters []string) (*Cover, error) {
-	c := &Cover{tables, parameters}
-	if err := Unmount(); err != nil {
+	c := &Cover{tables: tables, parameters: parameters}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err := c.replace(); err != nil {
 		return nil, err
 	}
-	if err := c.mount(); err != nil {
-		return nil, errors.Join(err, Unmount())
-	}
 	return c, nil
+}
+
+// replace mounts the cover in the place of one that is there. c.mu is held.
+func (c *Cover) replace() error {
+	c.mounted = nil
+	if err := Unmount(); err != nil {
+		return err
+	}
+	if err := c.mount(); err != nil {
+		c.mounted = nil
+		return errors.Join(err, Unmount())
+	}
+	return nil
 }
 
 // Module is the directory of the module (fs.MountModule) that a cover of /proc/net
@@ -70,7 +86,7 @@ func Module() string {
 	return filepath.Dir(tables)
 }
 
-// mount makes the directories and mounts them.
+// mount makes the directories and mounts them. c.mu is held.
 func (c *Cover) mount() error {
 	const flags = unix.MS_NOSUID | unix.MS_NODEV | unix.MS_NOEXEC
 	if err := unix.Mount(source, tmpfsDir, "tmpfs", flags, "mode=755,size=4m"); err != nil {
@@ -92,10 +108,12 @@ func (c *Cover) mount() error {
 	if err := mountLink(link, procNet); err != nil {
 		return err
 	}
+	c.mounted = []string{tmpfsDir, procNet}
 	if _, err := os.Stat(sysParameters); err == nil {
 		if err := unix.Mount(parametersDir, sysParameters, "", unix.MS_BIND, ""); err != nil {
 			return fmt.Errorf("mount on %s: %w", sysParameters, err)
 		}
+		c.mounted = append(c.mounted, sysParameters)
 	}
 	return nil
 }
@@ -117,7 +135,7 @@ func (c *Cover) fill() error {
 			return err
 		}
 	}
-	return c.Refresh()
+	return c.refresh()
 }
 
 // mountUncovered mounts a procfs and a sysfs that nothing covers, out of sight.
@@ -150,8 +168,18 @@ func mountLink(link, over string) error {
 }
 
 // Refresh gives the directory the entries that /proc/net itself has now: modules
-// of the kernel that are loaded later add to it.
+// of the kernel that are loaded later add to it. It does nothing where Restore could
+// not mount the cover.
 func (c *Cover) Refresh() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.mounted) == 0 {
+		return nil
+	}
+	return c.refresh()
+}
+
+func (c *Cover) refresh() error {
 	have, err := names(netDir)
 	if err != nil {
 		return err
@@ -222,8 +250,11 @@ func Unmount() error {
 // isCover tells whether the uppermost mount on a path is of a cover.
 func isCover(path string) (bool, error) {
 	top, err := topMount(path)
-	return top != nil && top.FSType == "tmpfs" && top.Source == source, err
+	return top != nil && isOurs(top), err
 }
+
+// isOurs tells whether a mount is a part of a cover.
+func isOurs(m *mountinfo.Info) bool { return m.FSType == "tmpfs" && m.Source == source }
 
 // topMount is the uppermost mount on a path in the calling thread's mount
 // namespace, or nil. It is the one of the last line, since nobody puts mounts

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"testing"
 
+	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"recentfs/tests/lab"
@@ -103,5 +104,52 @@ func TestRefresh(t *testing.T) {
 	}
 	if now := entries(t, procNet); !now["dev"] || now["gone"] || !now["xt_recent"] {
 		t.Errorf("after Refresh: dev %v, gone %v, xt_recent %v", now["dev"], now["gone"], now["xt_recent"])
+	}
+}
+
+// TestRestore unmounts the parts of a cover, and mounts something over one.
+func TestRestore(t *testing.T) {
+	lab.NeedRoot(t)
+	dir := t.TempDir()
+	c, err := Mount(dir, []string{filepath.Join(dir, "ip_list_tot")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer Unmount()
+	restore := func(name string, want bool) {
+		t.Helper()
+		if restored, err := c.Restore(); err != nil || restored != want {
+			t.Errorf("%s: restored: %v, %v, want %v", name, restored, err, want)
+		}
+		if link, err := os.Readlink(procNet + "/xt_recent"); err != nil || link != dir {
+			t.Errorf("%s: xt_recent leads to %q, %v", name, link, err)
+		}
+		if text, err := os.ReadFile(procNet + "/dev"); err != nil || len(text) == 0 {
+			t.Errorf("%s: dev has %q, %v", name, text, err)
+		}
+	}
+	restore("at once", false)
+	parts := c.mounted
+	for _, part := range parts {
+		if err := unix.Unmount(part, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+			t.Fatal(err)
+		}
+		restore(part, true)
+		restore(part+", once more", false)
+	}
+	if err := unix.Mount("tmpfs", "/proc/tty", "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	restored, err := c.Restore()
+	if unmount := unix.Unmount("/proc/tty", 0); err != nil || restored || unmount != nil {
+		t.Errorf("with a mount above: restored: %v, %v, %v", restored, err, unmount)
+	}
+	restore("uncovered", false)
+	if err := Unmount(); err != nil {
+		t.Fatal(err)
+	}
+	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return !isOurs(m), false })
+	if err != nil || len(mounts) > 0 {
+		t.Errorf("left: %v, %v", mounts, err)
 	}
 }
