@@ -92,19 +92,23 @@ func (q *Queue) setUp() error {
 	return bind(q.fd, q.number, q.queues)
 }
 
-// Close ends Run and releases the queue. The kernel drops the packets that still
-// wait for a verdict. Close waits until Run returns, so decide must not call it.
+// Close ends Run and releases the queue, also one whose socket is broken, upon which
+// Run has ended. The kernel drops the packets that still wait for a verdict. Close
+// waits until Run returns, so decide must not call it.
 func (q *Queue) Close() error {
 	if q.closed.Swap(true) {
 		return nil
 	}
 	// The acknowledgement arrives on the socket and wakes Run, wherever it waits.
 	// If the socket has no room for it, Run has packets to read and does not wait.
-	if !send(q.fd, appendUnbind(nil, q.number), unix.Write) {
-		// Nothing wakes Run, which may keep the queue until the process ends.
-		return fmt.Errorf("queue %d: close: the kernel has no memory for the message: free some memory and restart", q.number)
+	sent := send(q.fd, appendUnbind(nil, q.number), unix.Write)
+	if !q.running.TryLock() {
+		if !sent {
+			// Nothing wakes Run, which may keep the queue until the process ends.
+			return fmt.Errorf("queue %d: close: the kernel has no memory for the message: free some memory and restart", q.number)
+		}
+		q.running.Lock()
 	}
-	q.running.Lock()
 	defer q.running.Unlock()
 	q.queues.close()
 	if err := unix.Close(q.fd); err != nil {
