@@ -22,12 +22,13 @@ type instance struct {
 	rulesFile string
 	registry  *recent.Registry
 	clock     jiffies.Clock
-	fatal     chan<- error // takes why a queue's loop ended by itself
-	packets   *LogWriter   // takes what LOG targets log; nil for standard error
+	broken    chan<- struct{} // gets one when the loop of a queue has ended by itself
+	packets   *LogWriter      // takes what LOG targets log; nil for standard error
 
-	queues       map[uint16]*queue // guarded by Server.mu
-	log          *packetLog        // of set, nil if no rule logs; guarded by Server.mu
-	lastCounters losses            // as they were when last looked at; guarded by Server.mu
+	queues       map[uint16]*queue  // that are bound; guarded by Server.mu
+	repairs      map[uint16]*repair // of queues that have broken; guarded by Server.mu
+	log          *packetLog         // of set, nil if no rule logs; guarded by Server.mu
+	lastCounters losses             // as they were when last looked at; guarded by Server.mu
 
 	// deciding is held for reading while a batch of packets is decided. So no
 	// batch is decided by old rules once a reload has held it.
@@ -39,6 +40,7 @@ type instance struct {
 type queue struct {
 	*nfqueue.Queue
 	done chan struct{} // closed when the loop has ended
+	err  error         // why it ended by itself; set before done is closed
 }
 
 // explain says which network namespace an error is about.
@@ -80,14 +82,15 @@ func (i *instance) exchange(set *ruleset.Set) {
 
 // bind starts the loop of a queue. Server.mu is held.
 func (i *instance) bind(n uint16, opened *nfqueue.Queue) {
-	q := &queue{opened, make(chan struct{})}
+	q := &queue{Queue: opened, done: make(chan struct{})}
 	i.queues[n] = q
 	go func() {
-		defer close(q.done)
-		if err := q.Run(func(batch []capture.Packet) { i.decide(n, batch) }); err != nil {
+		q.err = q.Run(func(batch []capture.Packet) { i.decide(n, batch) })
+		close(q.done)
+		if q.err != nil {
 			select {
-			case i.fatal <- i.explain(err):
-			default: // one reason to end is enough
+			case i.broken <- struct{}{}:
+			default: // it is to look at all queues already
 			}
 		}
 	}()

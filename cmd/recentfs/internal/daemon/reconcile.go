@@ -38,15 +38,12 @@ func (s *Server) selectNamespaces(ctx context.Context, ready func()) (err error)
 	return errors.Join(errs...)
 }
 
-// serveNamespaces makes an instance for each selected namespace that is there.
-// At the end it unbinds their queues.
+// serveNamespaces makes an instance for each selected namespace that is there, and
+// mends their queues. At the end it unbinds them.
 func (s *Server) serveNamespaces(ctx context.Context, ready func()) (err error) {
 	if err = s.addFirst(); err == nil {
 		ready()
-		select {
-		case err = <-s.fatal:
-		case <-ctx.Done():
-		}
+		s.mendQueues(ctx)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -167,7 +164,8 @@ func (s *Server) add(found namespaces.Found) (err error) {
 	}
 	i := &instance{
 		name: found.Name, namespace: ns, rulesFile: s.config.rulesOf(found.Name),
-		registry: s.answers.module.NewRegistry(folder.Update), clock: s.clock, fatal: s.fatal, packets: s.packets, queues: make(map[uint16]*queue),
+		registry: s.answers.module.NewRegistry(folder.Update), clock: s.clock, broken: s.broken, packets: s.packets,
+		queues: make(map[uint16]*queue), repairs: make(map[uint16]*repair),
 	}
 	r, err := i.prepare(s.files[i.rulesFile])
 	if err != nil {

@@ -68,6 +68,11 @@ func (r *rollout) cancel() error {
 // commit puts the new rules in the place of the old ones. A table that both have
 // keeps its entries, since the new rules refer to it already. Server.mu is held.
 func (r *rollout) commit() {
+	for n := range r.repairs {
+		if r.opened[n] != nil || !r.kept[n] {
+			delete(r.repairs, n)
+		}
+	}
 	for n := range r.queues {
 		if r.kept[n] {
 			continue

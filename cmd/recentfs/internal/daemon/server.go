@@ -43,7 +43,7 @@ type Server struct {
 
 	tasks   *tasks
 	started chan struct{} // closed when all tasks are ready
-	fatal   chan error    // why a queue's loop ended by itself
+	broken  chan struct{} // gets one when the loop of a queue has ended by itself
 
 	// A task sets these before it is ready. The tasks after it read them.
 	packets   *LogWriter // takes what LOG targets log; nil for standard error
@@ -91,7 +91,7 @@ func New(c Config) (*Server, error) {
 	}
 	return &Server{
 		config: c, clock: clock, answers: mountAnswers{module: module}, procs: runtime.GOMAXPROCS(0),
-		tasks: newTasks(), started: make(chan struct{}), fatal: make(chan error, 1),
+		tasks: newTasks(), started: make(chan struct{}), broken: make(chan struct{}, 1),
 		files: files, instances: make(map[namespaces.ID]*instance), refused: make(map[namespaces.ID]string),
 	}, nil
 }

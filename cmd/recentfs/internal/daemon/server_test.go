@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"context"
 	"errors"
 	"io"
 	"net/http"
@@ -70,7 +71,6 @@ func TestOneNamespace(t *testing.T) {
 // TestFailures has parts of a server fail: it ends, says why, and leaves nothing.
 func TestFailures(t *testing.T) {
 	lab.NeedRoot(t)
-	lost := errors.New("queue 0: the socket is gone")
 	for _, c := range []struct {
 		name  string
 		start func(t *testing.T, c *testConfig) // before the start
@@ -86,7 +86,9 @@ func TestFailures(t *testing.T) {
 		{name: "rules for a namespace that is not served", start: func(t *testing.T, c *testConfig) {
 			c.NetnsRules = map[string]string{"blue": c.Rules}
 		}, err: "--netns-rules blue: no --netns selects a namespace of that name"},
-		{name: "a queue", fail: func(_ *testing.T, s *Server) { s.fatal <- lost }, err: lost.Error()},
+		{name: "a task", fail: func(_ *testing.T, s *Server) {
+			s.tasks.start(t.Context(), func(context.Context, func()) error { return errors.New("broken") })
+		}, err: "broken"},
 		{name: "the mount", fail: func(t *testing.T, s *Server) {
 			if err := unix.Unmount(s.tables.Dir(), unix.MNT_DETACH); err != nil {
 				t.Error(err)
