@@ -48,7 +48,7 @@ func (s *Server) showTables(ctx context.Context, ready func()) (err error) {
 		return err
 	}
 	s.answers.dir = s.tables.Dir()
-	return keepMounted(ctx, ready, s.tables)
+	return stayMounted(ctx, ready, s.tables)
 }
 
 // showModule mounts the module's parameters.
@@ -59,31 +59,31 @@ func (s *Server) showModule(ctx context.Context, ready func()) (err error) {
 	if err != nil {
 		return err
 	}
-	return keepMounted(ctx, ready, s.module)
+	return stayMounted(ctx, ready, s.module)
 }
 
-// keepMounted waits with a mount until ctx is done, and unmounts it.
-func keepMounted(ctx context.Context, ready func(), m *fs.Mountpoint) error {
-	if names := m.Hidden(); len(names) > 0 {
-		logrus.Warnf("%s: the directory under the mount holds plain files, %q: it seems that writers made them while no recentfs was mounted there; remove them when recentfs is stopped", m.Dir(), names)
+// stayMounted waits with a mount until ctx is done, and unmounts it. Meanwhile
+// keepMounts restores it.
+func stayMounted(ctx context.Context, ready func(), m *fs.Mountpoint) error {
+	if text := hiddenFiles(m); text != "" {
+		logrus.Warnf("%s: %s", m.Dir(), text)
 	}
 	ready()
-	ended := make(chan struct{})
-	go func() {
-		<-m.Ended()
-		close(ended)
-	}()
-	select {
-	case <-ended:
-		return errors.Join(fmt.Errorf("%s was unmounted by somebody else: stop recentfs by SIGTERM instead", m.Dir()), m.Unmount())
-	case <-ctx.Done():
-		err := m.Unmount()
-		if errors.Is(err, syscall.EBUSY) {
-			logrus.Warn(err) // it is detached all the same
-			return nil
-		}
-		return err
+	<-ctx.Done()
+	err := m.Unmount()
+	if errors.Is(err, syscall.EBUSY) {
+		logrus.Warn(err) // it is detached all the same
+		return nil
 	}
+	return err
+}
+
+// hiddenFiles says which plain files a mount hides, or nothing.
+func hiddenFiles(m *fs.Mountpoint) string {
+	if names := m.Hidden(); len(names) > 0 {
+		return fmt.Sprintf("the directory under the mount holds plain files, %q: it seems that writers made them while no recentfs was mounted there; remove them when recentfs is stopped", names)
+	}
+	return ""
 }
 
 // coverProcNet puts the module's links and parameters in the place of the

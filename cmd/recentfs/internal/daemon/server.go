@@ -108,7 +108,7 @@ func (s *Server) Start(ctx context.Context) error {
 	if len(s.config.Netns) > 0 {
 		order = append(order, s.watchNamespaces) // this process's own neither comes nor goes
 	}
-	order = append(order, s.showModule, s.coverProcNet, s.keepHouse)
+	order = append(order, s.showModule, s.coverProcNet, s.keepMounts, s.keepHouse)
 	for _, t := range order {
 		if s.tasks.start(ctx, t) {
 			continue

@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"golang.org/x/sys/unix"
-
 	"recentfs/cmd/recentfs/internal/control"
 	"recentfs/tests/lab"
 )
@@ -89,16 +87,6 @@ func TestFailures(t *testing.T) {
 		{name: "a task", fail: func(_ *testing.T, s *Server) {
 			s.tasks.start(t.Context(), func(context.Context, func()) error { return errors.New("broken") })
 		}, err: "broken"},
-		{name: "the mount", fail: func(t *testing.T, s *Server) {
-			if err := unix.Unmount(s.tables.Dir(), unix.MNT_DETACH); err != nil {
-				t.Error(err)
-			}
-		}, err: "xt_recent was unmounted by somebody else"},
-		{name: "the module's mount", fail: func(t *testing.T, s *Server) {
-			if err := unix.Unmount(s.module.Dir(), unix.MNT_DETACH); err != nil {
-				t.Error(err)
-			}
-		}, err: "xt_recent.module was unmounted by somebody else"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			conf := newConfig(t, nil, noQueue)

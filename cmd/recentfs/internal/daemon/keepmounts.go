@@ -1,0 +1,140 @@
+package daemon
+
+import (
+	"context"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"recentfs/fs"
+)
+
+// keptMount is a mount of ours that is mounted again when somebody else unmounts it.
+type keptMount struct {
+	name    string
+	restore func() (restored bool, err error)
+	ended   func() <-chan struct{} // closed when there is something to restore; nil if only the list of mounts tells
+	hidden  func() string          // what to say of the directory under it then
+
+	backoff
+	failing  bool
+	said     string // why it cannot be mounted, as far as that was said
+	restored sparingly
+}
+
+func keep(m *fs.Mountpoint) *keptMount {
+	return &keptMount{name: m.Dir(), restore: m.Restore, ended: m.Ended, hidden: func() string {
+		if text := hiddenFiles(m); text != "" {
+			return "; " + text
+		}
+		return ""
+	}}
+}
+
+// keepMounts mounts again what somebody else unmounts, until the end. It is the
+// only one who does, and has stopped when the mounts are taken down.
+func (s *Server) keepMounts(ctx context.Context, ready func()) error {
+	changed := make(chan struct{}, 1)
+	unwatch, err := fs.WatchMounts(changed)
+	if err != nil {
+		return err
+	}
+	defer unwatch()
+	tables, module := keep(s.tables), keep(s.module)
+	kept := []*keptMount{tables, module}
+	if s.cover != nil {
+		kept = append(kept, &keptMount{name: "the cover of /proc/net", restore: s.cover.Restore, hidden: func() string { return "" }})
+	}
+	ready()
+	for {
+		select {
+		case <-changed:
+		case <-tables.mayHaveEnded():
+		case <-module.mayHaveEnded():
+		case <-retry(kept):
+		case <-ctx.Done():
+			return nil
+		}
+		start := time.Now()
+		for _, k := range kept {
+			k.look(start)
+		}
+		select {
+		case <-time.After(rest(time.Since(start))):
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// A look at the mounts takes long where there are thousands, and these may come and
+// go all the time. It is followed by a rest that is so many times as long, within
+// limits. So somebody who unmounts in a loop keeps nobody busy either.
+const (
+	restFactor   = 20
+	shortestRest = 20 * time.Millisecond
+	longestRest  = time.Second
+)
+
+func rest(look time.Duration) time.Duration {
+	return min(max(restFactor*look, shortestRest), longestRest)
+}
+
+// mayHaveEnded is closed when the mount has ended. While it cannot be mounted
+// again, that says nothing new.
+func (k *keptMount) mayHaveEnded() <-chan struct{} {
+	if k.failing {
+		return nil
+	}
+	return k.ended()
+}
+
+// retry gets the time when the next mount that could not be mounted is due.
+func retry(kept []*keptMount) <-chan time.Time {
+	var next time.Time
+	for _, k := range kept {
+		if k.failing {
+			next = earlier(next, k.next)
+		}
+	}
+	if next.IsZero() {
+		return nil
+	}
+	return time.After(time.Until(next))
+}
+
+// look mounts it again where somebody has unmounted it.
+func (k *keptMount) look(now time.Time) {
+	if k.failing && !k.due(now) {
+		return
+	}
+	restored, err := k.restore()
+	if err != nil {
+		k.fail(now, err)
+		return
+	}
+	k.failing = false
+	if k.said != "" {
+		k.said = ""
+		logrus.Infof("%s is mounted again", k.name)
+		return
+	}
+	if !restored {
+		return
+	}
+	if times := k.restored.say(now); times > 0 {
+		logrus.Warnf("%s was unmounted by somebody else%s, and is mounted again: no table has changed; to stop recentfs, send it SIGTERM%s", k.name, often(times), k.hidden())
+	}
+}
+
+// fail notes why it cannot be mounted. A first failure is tried again at once,
+// since somebody may have unmounted it once more.
+func (k *keptMount) fail(now time.Time, err error) {
+	first := !k.failing
+	k.failed(now)
+	k.failing = true
+	if text := err.Error(); !first && text != k.said {
+		k.said = text
+		logrus.Errorf("%s was unmounted by somebody else, and cannot be mounted again: %v; packets are decided as before; recentfs tries again, every %v at the latest", k.name, err, longestWait)
+	}
+}
