@@ -33,10 +33,17 @@ type dir struct {
 // module's is an error.
 func (p Place) open() (*dir, error) {
 	root, err := openDir(unix.AT_FDCWD, p.Mountpoint, p.Mountpoint)
-	if err != nil || p.Netns == "" && !root.hasSelf() {
-		return root, err
+	if err != nil {
+		return nil, err
+	}
+	several := root.hasSelf()
+	if p.Netns == "" && !several {
+		return root, nil
 	}
 	defer root.Close()
+	if !several {
+		return nil, fmt.Errorf("%s: the tables there are those of one network namespace: leave --netns out, or serve several by 'recentfs run --netns'", p.Mountpoint)
+	}
 	folder := fs.SelfName
 	if p.Netns != "" {
 		folder = fs.FolderPath(p.Netns)

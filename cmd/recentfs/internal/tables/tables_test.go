@@ -77,6 +77,7 @@ func TestErrors(t *testing.T) {
 		{"no mount", "none", "", "SSH", "none: there are no tables: start 'recentfs run'"},
 		{"no such table in a namespace", "several", "blue", "SSH", `ns/blue has no table "SSH" among its 0`},
 		{"a namespace that is not served", "several", "red", "SSH", "network namespace red is not served there: see 'ls " + root + "/several/ns'"},
+		{"a namespace where there is one", "one", "red", "SSH", "one: the tables there are those of one network namespace: leave --netns out"},
 		{"the caller's is not served", "several", "", "SSH", "several/self: this network namespace has no tables: name one that has by --netns"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
