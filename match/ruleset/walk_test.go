@@ -169,6 +169,8 @@ func TestMeets(t *testing.T) {
 		{"-p icmpv6 --icmpv6-type 128", with(v6, icmp(128, 0)), yes},
 		{"-p icmpv6 --icmpv6-type 255", with(v6, icmp(128, 0)), no},
 		{"-p icmpv6 --icmpv6-type 1/3", with(v6, icmp(1, 3)), yes},
+		{"-p icmpv6 --icmpv6-type 128", with(v6, icmp(128, 0), truncated), hotdrop},
+		{"-p icmpv6 ! --icmpv6-type 1", with(v6, icmp(128, 0), fragment(1)), no},
 		{"-m mark --mark 1", with(v4, mark(1)), yes},
 		{"-m mark --mark 1/1", with(v4, mark(3)), yes},
 		{"-m mark --mark 3/1", with(v4, mark(3)), no},
