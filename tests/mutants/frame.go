@@ -46,7 +46,7 @@ func runFramed(ctx context.Context, dir string, env []string, limit time.Duratio
 	defer os.RemoveAll(tmp)
 
 	// The test binary's own timeout says more, but it may not work in a mutant.
-	ctx, cancel := context.WithTimeoutCause(ctx, limit+limit/10+time.Second, errors.New("timeout"))
+	ctx, cancel := context.WithTimeoutCause(ctx, limit+limit/10+time.Second, errors.New(timedOut))
 	defer cancel()
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -76,12 +76,14 @@ func runFramed(ctx context.Context, dir string, env []string, limit time.Duratio
 	return e, nil
 }
 
+const timedOut = "timeout"
+
 var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
 
 // reason is what a failed run says first of itself.
 func reason(output string) string {
 	if strings.Contains(output, "panic: test timed out after") {
-		return "timeout"
+		return timedOut
 	}
 	if m := failed.FindStringSubmatch(output); m != nil {
 		return m[1]
