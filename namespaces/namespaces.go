@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"os"
 	"runtime"
-	"strconv"
 
 	"golang.org/x/sys/unix"
 )
@@ -30,19 +29,6 @@ type ID struct{ Dev, Ino uint64 }
 // String formats the ID as readlink(2) shows a process's namespace.
 func (id ID) String() string { return fmt.Sprintf("net:[%d]", id.Ino) }
 
-// Of returns the namespace of a process or thread. For a process of another user
-// it needs CAP_SYS_PTRACE (proc_ns_get_link).
-func Of(pid int) (ID, error) { return identify(processPath(strconv.Itoa(pid))) }
-
-// CanInspectProcesses reports whether the calling thread may use Of on every
-// process.
-func CanInspectProcesses() bool {
-	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-	var sets [2]unix.CapUserData
-	err := unix.Capget(&header, &sets[0])
-	return err == nil && sets[0].Effective&(1<<unix.CAP_SYS_PTRACE) != 0
-}
-
 // own returns the namespace of this process.
 func own() (ID, error) { return identify(ownPath) }
 
@@ -50,8 +36,6 @@ const (
 	ownPath    = "/proc/self/ns/net"        // of the process's main thread
 	threadPath = "/proc/thread-self/ns/net" // of the calling thread
 )
-
-func processPath(pid string) string { return "/proc/" + pid + "/ns/net" }
 
 func identify(path string) (ID, error) {
 	var st unix.Stat_t

@@ -207,8 +207,8 @@ func TestDoTogether(t *testing.T) {
 	wg.Wait()
 }
 
-// TestCanInspectProcesses tries it, and Of itself, with other capabilities.
-func TestCanInspectProcesses(t *testing.T) {
+// TestCheckProcesses tries it, and Of itself, with other capabilities.
+func TestCheckProcesses(t *testing.T) {
 	lab.NeedRoot(t)
 	other := exec.Command("cat") // another user's process
 	other.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 12345, Gid: 12345}}
@@ -234,8 +234,8 @@ func TestCanInspectProcesses(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			withCapabilities(t, c.capabilities, func() {
-				if can := CanInspectProcesses(); can != c.can {
-					t.Errorf("CanInspectProcesses: %v, want %v", can, c.can)
+				if err := CheckProcesses(); (err == nil) != c.can {
+					t.Errorf("CheckProcesses: %v, want success: %v", err, c.can)
 				}
 				if id, err := Of(other.Process.Pid); (err == nil) != c.can {
 					t.Errorf("Of another user's process: %v, %v; want success: %v", id, err, c.can)

@@ -130,6 +130,9 @@ func (s *Selection) add(p place) error {
 		if err != nil {
 			return fmt.Errorf("network namespace %s: %w", m[1], err)
 		}
+		if err := checkProc(); err != nil {
+			return fmt.Errorf("network namespace of process %d: %w", pid, err)
+		}
 		fd, err := unix.PidfdOpen(pid, 0)
 		if err != nil {
 			return fmt.Errorf("network namespace of process %d: %w", pid, err)

@@ -29,6 +29,9 @@ type Daemon struct {
 	Mount   string // the mount point
 	Control string // the control socket
 
+	// Prepare changes the command of the program before Start starts it.
+	Prepare func(*exec.Cmd)
+
 	Output Output // what the program says
 	cmd    *exec.Cmd
 	exited chan struct{} // closed when the process has ended
@@ -117,6 +120,9 @@ func (d *Daemon) Start(args ...string) {
 	d.cmd = d.Command(args...)
 	d.Output.reset() // of an earlier start
 	d.cmd.Stdout, d.cmd.Stderr = &d.Output, &d.Output
+	if d.Prepare != nil {
+		d.Prepare(d.cmd)
+	}
 	if err := d.NS.Start(d.cmd); err != nil {
 		d.T.Fatal(err)
 	}
@@ -144,6 +150,9 @@ func (d *Daemon) Kill() {
 	d.cmd.Process.Kill()
 	<-d.exited
 }
+
+// PID is the program's process id, as a text.
+func (d *Daemon) PID() string { return fmt.Sprint(d.cmd.Process.Pid) }
 
 // Signal sends the program a signal.
 func (d *Daemon) Signal(s os.Signal) {
@@ -275,5 +284,5 @@ func (d *Daemon) As(uid, gid uint32, script string) Outcome {
 // Descriptors counts the daemon's open descriptors.
 func (d *Daemon) Descriptors() int {
 	d.T.Helper()
-	return descriptors(d.T, fmt.Sprint(d.cmd.Process.Pid))
+	return descriptors(d.T, d.PID())
 }

@@ -125,8 +125,8 @@ func (s *Server) Start(ctx context.Context) error {
 
 // Wait returns when ctx is done, or when a task fails. A hangup is a reload.
 func (s *Server) Wait(ctx context.Context, hangups <-chan os.Signal) {
-	if !namespaces.CanInspectProcesses() {
-		logrus.Warn("recentfs cannot see the network namespaces of processes: 'self' and /proc/net/xt_recent lead others nowhere; give it CAP_SYS_PTRACE")
+	if err := namespaces.CheckProcesses(); err != nil {
+		logrus.Warnf("'self' and /proc/net/xt_recent lead nowhere for %v", err)
 	}
 	for {
 		select {

@@ -74,7 +74,7 @@ func Exec(mountpoint, netns string, args []string) error {
 		return err
 	}
 	if _, err := os.Stat(procTables); errors.Is(err, os.ErrNotExist) {
-		fmt.Fprintf(os.Stderr, "recentfs exec: %s is not there for this network namespace, which recentfs does not serve: see 'recentfs run --netns'\n", procTables)
+		fmt.Fprintf(os.Stderr, "recentfs exec: %s is not there for this network namespace, which recentfs does not serve, or for processes that it cannot see: look at 'recentfs run --netns' and its warnings\n", procTables)
 	}
 	return withStatus(fmt.Errorf("%s: %w", program, syscall.Exec(program, args, os.Environ())))
 }
