@@ -1,6 +1,7 @@
 package recent
 
 import (
+	"fmt"
 	"math/bits"
 	"strings"
 	"syscall"
@@ -68,7 +69,7 @@ func (p Params) CheckRule(info *Info) error {
 	}
 	if most := p.maxHitCount(); info.HitCount > most {
 		if p.Compat == Classic {
-			return invalid("hitcount (%d) is larger than packets to be remembered (%d): raise ip_pkt_list_tot", info.HitCount, most)
+			return invalid("hitcount (%d) is larger than packets to be remembered (%d): %s", info.HitCount, most, stampsFor(info.HitCount))
 		}
 		return invalid("hitcount (%d) is larger than allowed maximum (%d)", info.HitCount, most)
 	}
@@ -79,6 +80,14 @@ func (p Params) CheckRule(info *Info) error {
 		return invalid("--mask needs --compat modern: the classic module has no masks")
 	}
 	return nil
+}
+
+// stampsFor says how a table gets enough stamps for a hitcount.
+func stampsFor(hitCount uint32) string {
+	if hitCount > maxPktListClassic {
+		return fmt.Sprintf("--compat modern takes one up to %d", maxStampsModern-1)
+	}
+	return fmt.Sprintf("raise ip_pkt_list_tot, as by -o ip_pkt_list_tot=%d", hitCount)
 }
 
 // checkName refuses the names that a table cannot have: xt_check_proc_name. The

@@ -142,8 +142,8 @@ func TestSet(t *testing.T) {
 // TestReasons: a refusal says what would be taken, or what to change.
 func TestReasons(t *testing.T) {
 	set := func(name, value string) error { p := DefaultParams(Classic); return p.Set(name, value) }
-	hits := func(c Compat) error {
-		return DefaultParams(c).CheckRule(&Info{Name: "t", CheckSet: Check, HitCount: 1 << 20, Mask: AllOnes})
+	hits := func(c Compat, n uint32) error {
+		return DefaultParams(c).CheckRule(&Info{Name: "t", CheckSet: Check, HitCount: n, Mask: AllOnes})
 	}
 	stamps := func(c Compat) error { p := DefaultParams(c); p.PktListTot = 1 << 20; return p.Check() }
 	_, compat := ParseCompat("old")
@@ -154,8 +154,10 @@ func TestReasons(t *testing.T) {
 		{set("ip_list_perms", "0888"), `ip_list_perms="0888": octal digits are needed, as in 0644`},
 		{set("ip_list_tot", "many"), `ip_list_tot="many": a number from 0 to 4294967295 is needed`},
 		{set("ip_lists", "1"), `parameter "ip_lists": there are ip_list_tot, ip_pkt_list_tot, ip_list_perms, ip_list_uid and ip_list_gid`},
-		{hits(Classic), "hitcount (1048576) is larger than packets to be remembered (20): raise ip_pkt_list_tot"},
-		{hits(Modern), "hitcount (1048576) is larger than allowed maximum (65535)"},
+		{hits(Classic, 21), "hitcount (21) is larger than packets to be remembered (20): raise ip_pkt_list_tot, as by -o ip_pkt_list_tot=21"},
+		{hits(Classic, 255), "hitcount (255) is larger than packets to be remembered (20): raise ip_pkt_list_tot, as by -o ip_pkt_list_tot=255"},
+		{hits(Classic, 256), "hitcount (256) is larger than packets to be remembered (20): --compat modern takes one up to 65535"},
+		{hits(Modern, 1048576), "hitcount (1048576) is larger than allowed maximum (65535)"},
 		{stamps(Classic), "ip_pkt_list_tot=1048576: an address keeps 1 to 255 stamps (--compat classic)"},
 		{stamps(Modern), "ip_pkt_list_tot=1048576: an address keeps 0 to 65535 stamps (--compat modern)"},
 		{checkName(strings.Repeat("n", 200)), `table name "nnnnnnnnnnnnnnnnnnnn"... has 200 bytes: it may have 199`},
