@@ -48,6 +48,9 @@ func (r *reader) makeChain(name, policy string) error {
 			return err
 		}
 	case policy != "-":
+		if err := takenForBuiltin(name); err != nil {
+			return err
+		}
 		return fmt.Errorf("chain %s: only QUEUE chains have a policy, declare it as :%s - [0:0]", name, name)
 	default:
 		if err := checkChainName(name); err != nil {
@@ -129,7 +132,9 @@ func checkChainName(name string) error {
 		return fmt.Errorf("chain name %.32q is too long: a name may have %d characters", name, maxChainName)
 	case name == "" || name[0] == '-' || name[0] == '!':
 		return fmt.Errorf("chain name %q: an empty name, or one with - or ! at its beginning, is not allowed", name)
-	case name == "QUEUE" || findTarget(name) != nil:
+	case name == "QUEUE":
+		return takenForBuiltin(name)
+	case findTarget(name) != nil:
 		return fmt.Errorf("chain name %s is the name of a target: choose another", name)
 	case strings.ContainsRune(name, '"') || strings.IndexFunc(name, unicode.IsSpace) >= 0:
 		return fmt.Errorf("chain name %q: a name may not have spaces or quotes", name)
@@ -141,6 +146,9 @@ func checkChainName(name string) error {
 func (r *reader) lookup(name string) (index int, err error) {
 	index, ok := r.byName[name]
 	if !ok {
+		if err := takenForBuiltin(name); err != nil {
+			return 0, once{chainKey(name), err}
+		}
 		how := "-"
 		if _, _, builtin, _ := parseBuiltin(name); builtin {
 			how = "ACCEPT"

@@ -125,7 +125,7 @@ func (l *line) readOption(word string, inverted bool) error {
 		return fmt.Errorf("%s: -p dccp has no options here: write ports as -m multiport --dports, and put other options on the kernel's rule that queues", word)
 	}
 	if errors.Is(err, errUnknown) {
-		return fmt.Errorf("%s: neither the rule nor a match or target before it has this option; write -m or -j before its options", word)
+		return l.unknownOption(word)
 	}
 	if err != nil {
 		return err

@@ -201,7 +201,7 @@ func readMatch(l *line, g *given) error {
 	}
 	e := findMatch(name)
 	if e == nil {
-		return fmt.Errorf("-m %s: only the kernel can match this: put it on the kernel's rule that queues", name)
+		return unknownMatch(name)
 	}
 	l.loadMatch(e)
 	return nil
@@ -223,8 +223,7 @@ func (l *line) call(g *given, kind targetKind) error {
 	}
 	i, ok := l.byName[g.arg[0]]
 	if !ok {
-		return once{chainKey(g.arg[0]), fmt.Errorf("%s %s: no chain of this name is declared above, and the targets are %s; put other targets on a rule of the kernel",
-			g.name, g.arg[0], targetNames())}
+		return once{chainKey(g.arg[0]), l.unknownJump(g.name, g.arg[0])}
 	}
 	if l.file.chains[i].builtin {
 		return fmt.Errorf("%s %s: only its queue enters a built-in chain, use a chain of your own", g.name, g.arg[0])

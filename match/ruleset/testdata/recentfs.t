@@ -64,6 +64,19 @@
 -m recent --set --name ..;no file can have it;FAIL
 -m recent --set --mask 255.255.256.0;write the mask as an address;FAIL
 -m conntrack --ctstate NEW;-m conntrack: only the kernel can match this: put it on the kernel's rule that queues;FAIL
+-m recnet --set;-m recnet: did you mean -m recent?;FAIL
+-m recent --rcheck --secnods 60;before it has this option: did you mean --seconds?;FAIL
+-m recent --rcheck --seconds 60 --hitcuont=4;did you mean --hitcount?;FAIL
+-m recent --rcheck --hash 60;before it has this option;FAIL
+--dport 22;put -p tcp or -p udp or -p sctp before it;FAIL
+--dport 22 -p tcp;put -p tcp or -p udp or -p sctp before it;FAIL
+-p udp --syn;put -p tcp before it;FAIL
+--icmpv6-type 1;put -p ipv6-icmp before it;FAIL
+-p tcp --dports 22;put -m multiport before it;FAIL
+--update --name SSH;put -m recent before it;FAIL
+-j DROP --set-mark 1;put -j MARK before it;FAIL
+-j drop;-j drop: no chain or target has this name: did you mean DROP?;FAIL
+-g LIST;-g LIST: no chain of this name is declared above, and the targets are;FAIL
 -m limit --limit 1/s;only the kernel can match;FAIL
 -j REJECT;no chain of this name;FAIL
 -j REJECT --reject-with tcp-reset;no chain of this name;FAIL
