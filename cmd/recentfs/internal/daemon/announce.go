@@ -16,7 +16,7 @@ import (
 func (s *Server) announce() {
 	logrus.Info(s.describe())
 	if p := s.config.Params; p.ListTot == recent.DefaultParams(p.Compat).ListTot {
-		logrus.Infof("each table keeps %d addresses, and a new one then takes the place of the one that was not seen for longest: -o ip_list_tot=N keeps more", p.ListTot)
+		logrus.Infof("each table keeps %d addresses: in a full one, a new address takes the place of the one seen longest ago (-o ip_list_tot=N keeps more)", p.ListTot)
 	}
 }
 

@@ -42,7 +42,7 @@ func (c *Config) rulesOf(netns string) string {
 }
 
 // readRules parses all files of rules. An error in one of them is an error, which
-// has a line for each. It warns of a file that decides no packet.
+// has a line for each.
 func (c *Config) readRules() (map[string]*ruleset.File, error) {
 	files := make(map[string]*ruleset.File)
 	var errs []error
@@ -66,11 +66,6 @@ func (c *Config) readRules() (map[string]*ruleset.File, error) {
 	}
 	if len(errs) > 0 {
 		return nil, errors.Join(errs...)
-	}
-	for _, file := range slices.Sorted(maps.Keys(files)) {
-		if len(files[file].Queues()) == 0 {
-			logrus.Warnf("%s: no chain gets packets: for those of NFQUEUE --queue-num 0 declare the chain \":QUEUE0 ACCEPT [0:0]\"", file)
-		}
 	}
 	return files, nil
 }
@@ -101,6 +96,9 @@ func ReadRules(file, flag string, p recent.Params, warn func(string)) (*ruleset.
 	}
 	for _, text := range rules.PassedOver() {
 		warn(text)
+	}
+	if len(rules.Queues()) == 0 {
+		warn(file + ": no chain gets packets: for those of NFQUEUE --queue-num 0 declare the chain \":QUEUE0 ACCEPT [0:0]\"")
 	}
 	return rules, nil
 }
