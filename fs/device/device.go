@@ -51,9 +51,12 @@ import (
 
 const (
 	path = "/dev/fuse"
-	// MaxRead is the largest READ, in bytes: the kernel splits a longer one. It
-	// is the largest WRITE too.
-	MaxRead = 128 << 10
+	// MaxRead is the largest READ, in bytes, and the largest WRITE. The kernel
+	// takes no larger ones (FUSE_MAX_MAX_PAGES). It splits a longer read. One by
+	// io_uring it splits into READs that come all at once, and after the first one
+	// with a short answer it throws the others away. They cost much, since each is
+	// for another place in the table.
+	MaxRead = 1 << 20
 )
 
 // Conn is a connection to the kernel.

@@ -22,13 +22,26 @@ const (
 	// requestSize is room for the largest request: fuse_dev_do_read insists on
 	// that for max_write and the headers.
 	requestSize = MaxRead + 4096
-	// A large answer is that of a READ, a small one has room for a path.
-	largeAnswer = MaxRead + 4096
+	// A small answer has room for a path, a large one for what most READs ask for,
+	// a huge one for the largest READ.
 	smallAnswer = 8192
-	// maxLarge is how many requests may hold the memory of a large answer at
-	// once. Any user may have thousands of them under way.
+	largeAnswer = 128<<10 + 4096
+	hugeAnswer  = MaxRead + 4096
+	// maxLarge and maxHuge are how many requests may hold the memory of such an
+	// answer at once. Any user may have thousands of them under way.
 	maxLarge = 64
+	maxHuge  = 8
 )
+
+// answers is the memory of answers of one size.
+type answers struct {
+	pool  sync.Pool     // *[]byte
+	slots chan struct{} // has a place for each answer under way
+}
+
+func newAnswers(size, limit int) *answers {
+	return &answers{sync.Pool{New: func() any { return newAnswer(size) }}, make(chan struct{}, limit)}
+}
 
 // loop reads the kernel's requests and answers them, instead of go-fuse's own
 // loop, which wakes a further thread for each request: with that an echo takes
@@ -46,9 +59,9 @@ type loop struct {
 	in    []byte         // the leader's: the request at hand
 	ready [1]unix.PollFd // the leader's
 
-	small, large sync.Pool      // memory of answers: *[]byte
-	slots        chan struct{}  // has a place for each large answer under way
-	working      sync.WaitGroup // the goroutines that lead or answer
+	small       sync.Pool // memory of small answers: *[]byte
+	large, huge *answers
+	working     sync.WaitGroup // the goroutines that lead or answer
 }
 
 // newLoop makes a loop for a descriptor of the device on which go-fuse has
@@ -56,9 +69,10 @@ type loop struct {
 func newLoop(fd int, fs fuse.RawFileSystem, opts *fuse.MountOptions, agreed *fuse.InitIn) *loop {
 	l := &loop{
 		fd: fd, awake: awake, fs: fs, protocol: fuse.NewProtocolServer(fs, opts), log: opts.Debug,
-		in: make([]byte, requestSize), slots: make(chan struct{}, maxLarge),
+		in:    make([]byte, requestSize),
 		small: sync.Pool{New: func() any { return newAnswer(smallAnswer) }},
-		large: sync.Pool{New: func() any { return newAnswer(largeAnswer) }},
+		large: newAnswers(largeAnswer, maxLarge),
+		huge:  newAnswers(hugeAnswer, maxHuge),
 	}
 	if runtime.GOMAXPROCS(0) == 1 {
 		l.awake = 0 // whoever asks needs the processor that we would be awake on
@@ -150,11 +164,16 @@ func (l *loop) answerSlow(in, small []byte) {
 		l.send(small, l.answer(in, small))
 		return
 	}
-	l.slots <- struct{}{}
-	out := l.large.Get().(*[]byte)
+	room := l.large
+	// A READDIR has the form of a READ.
+	if read, ok := request[fuse.ReadIn](in); ok && (read.Opcode == opRead || read.Opcode == opReadDir) && int(read.Size)+headerOut > largeAnswer {
+		room = l.huge
+	}
+	room.slots <- struct{}{}
+	out := room.pool.Get().(*[]byte)
 	l.send(*out, l.answer(in, *out))
-	l.large.Put(out)
-	<-l.slots
+	room.pool.Put(out)
+	<-room.slots
 }
 
 // send sends the first n bytes of an answer; 0 is no answer. An error says that

@@ -189,8 +189,6 @@ func TestSomebodyReads(t *testing.T) {
 	}
 }
 
-const opRead = 15
-
 // crowd is a file system whose READ waits, and counts how many do.
 type crowd struct {
 	fuse.RawFileSystem
@@ -207,7 +205,21 @@ func (c crowd) Read(<-chan struct{}, *fuse.ReadIn, []byte) (fuse.ReadResult, fus
 // TestLargeAnswersAreBounded has more READs under way than may hold the memory
 // of an answer. Other requests are answered meanwhile.
 func TestLargeAnswersAreBounded(t *testing.T) {
-	const reads = 2 * maxLarge
+	for _, c := range []struct {
+		name string
+		size uint32
+		most int
+	}{
+		{"large", largeAnswer - uint32(headerOut), maxLarge},
+		{"huge", largeAnswer - uint32(headerOut) + 1, maxHuge},
+		{"the largest", MaxRead, maxHuge},
+	} {
+		t.Run(c.name, func(t *testing.T) { testBound(t, c.size, c.most) })
+	}
+}
+
+func testBound(t *testing.T, size uint32, most int) {
+	reads := 2 * most
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
@@ -229,19 +241,19 @@ func TestLargeAnswersAreBounded(t *testing.T) {
 		}
 	}
 	for range reads {
-		send(asked(opRead, 2, fuse.ReadIn{Size: MaxRead}, ""))
+		send(asked(opRead, 2, fuse.ReadIn{Size: size}, ""))
 	}
 	// The answer to this one comes when all READs were taken.
 	send(asked(opWrite, 2, fuse.WriteIn{Size: 1}, "x"))
 	if _, err := kernel.Read(answer); err != nil {
 		t.Fatal(err)
 	}
-	for range maxLarge {
+	for range most {
 		<-c.reading
 	}
 	select {
 	case <-c.reading:
-		t.Errorf("more than %d READs hold memory for an answer", maxLarge)
+		t.Errorf("more than %d READs hold memory for an answer", most)
 	default:
 	}
 	close(c.let)

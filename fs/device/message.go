@@ -18,8 +18,10 @@ const (
 	opForget      = 2
 	opGetAttr     = 3
 	opOpen        = 14
+	opRead        = 15
 	opWrite       = 16
 	opRelease     = 18
+	opReadDir     = 28
 	opInterrupt   = 36
 	opBatchForget = 42
 )
