@@ -16,7 +16,9 @@ func (fs *filesystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 		return fuse.EINVAL // do_dentry_open, for a file without FMODE_CAN_ODIRECT
 	}
 	var ok bool
-	if out.Fh, ok = fs.newHandle(in.NodeId, reads(in.Flags)); !ok {
+	h := &handle{repeats: repeats{opener: in.Pid}}
+	h.shrank.Store(in.Flags&unix.O_TRUNC != 0) // fuse_truncate_update_attr
+	if out.Fh, ok = fs.addHandle(in.NodeId, h, reads(in.Flags)); !ok {
 		return fuse.Status(unix.ESTALE)
 	}
 	out.OpenFlags = openFlags
@@ -26,14 +28,15 @@ func (fs *filesystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 		// Since Linux 6.5 both go through the page cache (filemap_splice_read),
 		// up to the size that the kernel believes the file to have, and of a file
 		// of size 0 they find the end without asking. Of a larger one they ask
-		// for the first page, which Read refuses.
-		fs.conn.Load().RaiseSize(in.NodeId)
+		// for the first page, which Read refuses. io_uring finds the end of the file
+		// there too (fuse_direct_IO), so that it is beyond the table's.
+		fs.conn.Load().RaiseSize(in.NodeId, h.table.MaxLength())
 	}
 	return fuse.OK
 }
 
-// newHandle opens a node's table. ok is false where the table is gone.
-func (fs *filesystem) newHandle(node uint64, reads bool) (fh uint64, ok bool) {
+// addHandle opens a node's table. ok is false where the table is gone.
+func (fs *filesystem) addHandle(node uint64, h *handle, reads bool) (fh uint64, ok bool) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	t := fs.file(node)
@@ -44,7 +47,8 @@ func (fs *filesystem) newHandle(node uint64, reads bool) (fh uint64, ok bool) {
 		fs.addReader(node)
 	}
 	fs.lastHandle++
-	fs.handles[fs.lastHandle] = &handle{table: t.Table}
+	h.table = t.Table
+	fs.handles[fs.lastHandle] = h
 	return fs.lastHandle, true
 }
 
@@ -52,6 +56,7 @@ func (fs *filesystem) newHandle(node uint64, reads bool) (fh uint64, ok bool) {
 func (fs *filesystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 	if h := fs.handle(in.Fh); h != nil {
 		h.close()
+		defer fs.restoreSize(in.NodeId, h)
 	}
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
@@ -64,17 +69,6 @@ func (fs *filesystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
 			delete(fs.readers, in.NodeId)
 		}
 	}
-}
-
-// addReader counts an open file that is for reading. fs.mu is held.
-func (fs *filesystem) addReader(node uint64) {
-	r := fs.readers[node]
-	if r == nil {
-		r = new(readers)
-		fs.readers[node] = r
-	}
-	r.open++
-	r.stats = 0
 }
 
 // reads tells whether a file was opened for reading.
@@ -97,7 +91,8 @@ func (fs *filesystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	if h == nil {
 		return nil, fuse.EBADF
 	}
-	n, err := h.read(buf, int64(in.Offset))
+	fs.restoreSize(in.NodeId, h)
+	n, err := h.read(buf, int64(in.Offset), in.Pid)
 	if err != nil {
 		return nil, fuse.ToStatus(err)
 	}
@@ -111,6 +106,7 @@ func (fs *filesystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (u
 	if h == nil {
 		return 0, fuse.EBADF
 	}
+	fs.restoreSize(in.NodeId, h)
 	appends := in.Flags&unix.O_APPEND != 0
 	n, err := h.write(data, int64(in.Offset), appends)
 	if err != nil {

@@ -158,9 +158,12 @@ func (fs *filesystem) GetAttr(_ <-chan struct{}, in *fuse.GetAttrIn, out *fuse.A
 	if !status.Ok() {
 		return status
 	}
-	// A GETATTR with a handle is for SEEK_END, which must take the size from us.
-	if t != nil && in.Flags()&fuse.FUSE_GETATTR_FH == 0 {
-		fs.keepSize(in.NodeId)
+	switch h := fs.handle(in.Fh()); {
+	case t == nil:
+	case in.Flags()&fuse.FUSE_GETATTR_FH == 0:
+		fs.keepSize(in.NodeId, t.MaxLength())
+	case h != nil:
+		h.shrank.Store(true) // for SEEK_END, which must take the size from us
 	}
 	out.SetTimeout(valid)
 	return fuse.OK
@@ -187,42 +190,12 @@ func (fs *filesystem) getAttr(node uint64, out *fuse.Attr) (*file, fuse.Status) 
 	return t, fuse.OK
 }
 
-// readers are a node's open files that are for reading.
-type readers struct {
-	open  int
-	stats int // how often the size was raised for stat(2) since the last one opened
-}
-
-// maxStats bounds the pages that stat(2) leaves in the kernel's page cache. The
-// next open drops them (fuse_open).
-const maxStats = 64
-
-// keepSize lets the kernel go on believing in the size that Open raised, while
-// somebody reads. It answers stat(2) by what GetAttr says, but remembers nothing
-// of that where it learns of another size meanwhile (fuse_change_attributes).
-func (fs *filesystem) keepSize(node uint64) {
-	fs.mu.Lock()
-	r := fs.readers[node]
-	raise := false
-	if r != nil {
-		r.stats++
-		raise = r.stats <= maxStats
-	}
-	fs.mu.Unlock()
-	switch {
-	case raise:
-		fs.conn.Load().RaiseSize(node)
-	case r != nil:
-		// No page, but the next open has to ask for the mode again.
-		fs.conn.Load().Distrust(node)
-	}
-}
-
 // SetAttr follows proc_notify_change. Mode and owner stay set. A size or a time is
 // accepted and has no effect, but a size beyond maxSize is refused
 // (inode_newsize_ok). The kernel has checked the caller's rights
 // (default_permissions). The answer expires at once, as Lookup's does: older
-// kernels do not look at attr_version here.
+// kernels do not look at attr_version here. The size in it is for the kernel alone,
+// which asks again before it tells anybody. Those who read need the raised one.
 func (fs *filesystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.AttrOut) fuse.Status {
 	if size, ok := in.GetSize(); ok && size > maxSize {
 		return fuse.Status(unix.EFBIG)
@@ -256,6 +229,9 @@ func (fs *filesystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.A
 		return fuse.ToStatus(err)
 	}
 	fileAttr(&out.Attr, in.NodeId, t)
+	if fs.readers[in.NodeId] != nil {
+		out.Size = fs.conn.Load().Size()
+	}
 	return fuse.OK
 }
 

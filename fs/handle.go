@@ -2,6 +2,7 @@ package fs
 
 import (
 	"sync"
+	"sync/atomic"
 
 	"recentfs/match/recent"
 )
@@ -22,14 +23,19 @@ import (
 // Some cases look the same. pread and pwrite look like a seek before a read or a
 // write (procfs refuses pwrite). A seek to the kernel's position after "/" looks
 // like no seek. A seek between two writes to an O_APPEND file is not visible, so
-// that the second write gets ESPIPE.
+// that the second write gets ESPIPE. For io_uring see repeats.
 type handle struct {
 	table *recent.Table
+
+	// shrank says that the kernel believes in a size of 0 because of this file: see
+	// filesystem.restoreSize.
+	shrank atomic.Bool
 
 	mu        sync.Mutex
 	kernelPos int64          // guarded by mu: the kernel's position after the last request
 	procPos   int64          // guarded by mu: the position that procfs would have then
 	cursor    *recent.Cursor // guarded by mu: made by the first read
+	repeats   repeats        // guarded by mu
 }
 
 // toProc returns procfs's position for a request at off. h.mu is held.
@@ -40,18 +46,29 @@ func (h *handle) toProc(off int64) int64 {
 	return off
 }
 
-// read fills p from the kernel's position off, and returns the length.
-func (h *handle) read(p []byte, off int64) (int, error) {
+// read fills p from the kernel's position off, and returns the length. thread is
+// whose request it is.
+func (h *handle) read(p []byte, off int64, thread uint32) (int, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.cursor == nil {
 		h.cursor = h.table.Cursor()
 	}
 	pos := h.toProc(off)
+	place, err := h.repeats.place(off, thread)
+	switch {
+	case err != nil:
+		return 0, err
+	case place == furtherPiece:
+		return h.cursor.ReadAt(p, off)
+	case place == atPosition:
+		pos = h.procPos
+	}
 	n, err := h.cursor.ReadAt(p, pos)
 	if err != nil {
 		return 0, err
 	}
+	h.repeats.note(off, len(p), n)
 	h.kernelPos, h.procPos = off+int64(n), pos+int64(n)
 	return n, nil
 }

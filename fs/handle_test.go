@@ -37,7 +37,7 @@ func TestReadGivesLittle(t *testing.T) {
 	}
 	buf := make([]byte, device.MaxRead)
 	for pos := int64(0); ; {
-		n, err := h.read(buf, pos)
+		n, err := h.read(buf, pos, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +80,7 @@ func FuzzHandle(f *testing.F) {
 				size := reads[op-len(writes)]
 				want, got := make([]byte, size), make([]byte, size)
 				wantN, wantErr := cursor.ReadAt(want, pos)
-				n, err := h.read(got, off)
+				n, err := h.read(got, off, 0)
 				if n != wantN || string(got) != string(want) || !errors.Is(err, wantErr) {
 					t.Fatalf("%d: read %d: %q, %v; want %q, %v", i, size, got[:n], err, want[:wantN], wantErr)
 				}

@@ -57,13 +57,15 @@ const (
 // Distrust, or the kernel is too old to know the message.
 //
 // The byte goes into a page beyond every size that the kernel ever believed in,
-// which nobody can have read: see the package comment.
-func (c *Conn) RaiseSize(node uint64) {
+// which nobody can have read: see the package comment. It is also beyond length,
+// which the file's text does not exceed.
+func (c *Conn) RaiseSize(node uint64, length int64) {
 	if c == nil {
 		return
 	}
 	c.raising.Lock()
 	defer c.raising.Unlock()
+	c.Appended(uint64(length))
 	offset := c.size.Add(pageSize*(1+rand.Uint64N(farPages))) &^ (pageSize - 1)
 	if offset > maxSize {
 		offset = pageSize
@@ -87,6 +89,14 @@ func (c *Conn) Appended(end uint64) {
 			return
 		}
 	}
+}
+
+// Size is a size that no file exceeds, as the kernel believes.
+func (c *Conn) Size() uint64 {
+	if c == nil {
+		return 0
+	}
+	return c.size.Load()
 }
 
 // notify sends a notification. Unsafe memory: b is a structure without

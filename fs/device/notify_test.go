@@ -48,7 +48,8 @@ func TestRaiseSize(t *testing.T) {
 			size += 41 // a write to a descriptor that appends
 			c.Appended(size)
 		}
-		c.RaiseSize(7)
+		length := int64(i%3) << (20 + i/50)
+		c.RaiseSize(7, length)
 		code, body := receive(t, kernel)
 		native := binary.NativeEndian
 		node, offset := native.Uint64(body), native.Uint64(body[8:])
@@ -58,7 +59,10 @@ func TestRaiseSize(t *testing.T) {
 		if offset%pageSize != 0 || offset < size {
 			t.Fatalf("a byte at %d where the kernel believes in a size of %d", offset, size)
 		}
-		jumps[offset-size] = true
+		if offset < uint64(length) {
+			t.Fatalf("a byte at %d, within a file of %d", offset, length)
+		}
+		jumps[offset-max(size, uint64(length))] = true
 		size = offset + 1
 	}
 	if len(jumps) < 500 {
@@ -71,7 +75,7 @@ func TestRaiseSizeStartsAgain(t *testing.T) {
 	c, kernel := notified(t)
 	c.size.Store(maxSize)
 	for range 2 {
-		c.RaiseSize(7)
+		c.RaiseSize(7, 0)
 		if _, body := receive(t, kernel); binary.NativeEndian.Uint64(body[8:]) > maxSize {
 			t.Errorf("a byte at %d", binary.NativeEndian.Uint64(body[8:]))
 		}
@@ -95,7 +99,7 @@ func TestNobodyToTell(t *testing.T) {
 	for name, c := range map[string]*Conn{"nil": nil, "closed": closed} {
 		t.Run(name, func(t *testing.T) {
 			c.Distrust(1)
-			c.RaiseSize(1)
+			c.RaiseSize(1, 0)
 			c.Appended(1)
 		})
 	}

@@ -15,6 +15,13 @@ func longestLine(stamps int) int {
 		stamps*len(", 18446744073709551615")
 }
 
+// MaxLength returns a length that the lines of the table together do not exceed.
+func (t *Table) MaxLength() int64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return int64(t.header.limit) * int64(longestLine(int(t.header.ring)))
+}
+
 // appendLine forms an entry's line: recent_seq_show. stamps are the places of the
 // ring that hold one.
 func appendLine(b []byte, s *slot, stamps []jiffies.Jiffies) []byte {

@@ -21,6 +21,7 @@ type fileTrial struct {
 	dir     string // the directory of the tables foo and bar
 	scratch string // a directory for files that are no tables
 	fds     []int
+	rings   []*lab.Ring
 	note    []string
 	shell   func(uid uint32, script string) string
 }
@@ -153,6 +154,10 @@ func (tr *fileTrial) close() {
 		unix.Close(fd)
 	}
 	tr.fds = nil
+	for _, r := range tr.rings {
+		r.Close()
+	}
+	tr.rings = nil
 }
 
 // fileCase is a trial of both directories. If the two end differently, differs
@@ -263,6 +268,7 @@ func TestLiveFiles(t *testing.T) {
 	s := newSides(t)
 	s.compare(t, openCases)
 	s.compare(t, readCases)
+	s.compare(t, ringCases)
 	s.compare(t, callCases)
 }
 
