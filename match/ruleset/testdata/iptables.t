@@ -50,62 +50,58 @@
 -p all;;OK
 -p 0;;OK
 # all names of protocols
--p tcp;=;OK
--p sctp;=;OK
--p udp;=;OK
--p udplite;=;OK
--p icmp;=;OK
--p ipv6-icmp;=;OK
--p esp;=;OK
--p ah;=;OK
--p mobility-header;=;OK
+-p 1;-p icmp;OK
+-p 3;-p ggp;OK
+-p 5;-p st;OK
+-p 8;-p egp;OK
+-p 9;-p igp;OK
+-p 12;-p pup;OK
+-p 17;-p udp;OK
+-p 20;-p hmp;OK
+-p 22;-p xns-idp;OK
+-p 27;-p rdp;OK
+-p 29;-p iso-tp4;OK
+-p 33;-p dccp;OK
+-p 36;-p xtp;OK
+-p 37;-p ddp;OK
+-p 38;-p idpr-cmtp;OK
+-p 41;-p ipv6;OK
+-p 43;-p ipv6-route;OK
+-p 44;-p ipv6-frag;OK
+-p 45;-p idrp;OK
+-p 46;-p rsvp;OK
+-p 47;-p gre;OK
+-p 50;-p esp;OK
+-p 51;-p ah;OK
+-p 57;-p skip;OK
+-p 58;-p ipv6-icmp;OK
+-p 59;-p ipv6-nonxt;OK
+-p 60;-p ipv6-opts;OK
+-p 73;-p rspf;OK
+-p 81;-p vmtp;OK
+-p 88;-p eigrp;OK
+-p 89;-p ospf;OK
+-p 93;-p ax.25;OK
+-p 94;-p ipip;OK
+-p 97;-p etherip;OK
+-p 98;-p encap;OK
+-p 103;-p pim;OK
+-p 108;-p ipcomp;OK
+-p 112;-p vrrp;OK
+-p 115;-p l2tp;OK
+-p 124;-p isis;OK
+-p 132;-p sctp;OK
+-p 133;-p fc;OK
+-p 135;-p mobility-header;OK
+-p 137;-p mpls-in-ip;OK
+-p 138;-p manet;OK
+-p 140;-p shim6;OK
+-p 141;-p wesp;OK
+-p 142;-p rohc;OK
+-p 143;-p ethernet;OK
 -p ipv6-mh;-p mobility-header;OK
 -p mh;-p mobility-header;OK
 -p hopopt;;OK
--p igmp;=;OK
--p ggp;=;OK
--p ipencap;=;OK
--p st;=;OK
--p egp;=;OK
--p igp;=;OK
--p pup;=;OK
--p hmp;=;OK
--p xns-idp;=;OK
--p rdp;=;OK
--p iso-tp4;=;OK
--p dccp;=;OK
--p xtp;=;OK
--p ddp;=;OK
--p idpr-cmtp;=;OK
--p ipv6;=;OK
--p ipv6-route;=;OK
--p ipv6-frag;=;OK
--p idrp;=;OK
--p rsvp;=;OK
--p skip;=;OK
--p ipv6-nonxt;=;OK
--p ipv6-opts;=;OK
--p rspf;=;OK
--p vmtp;=;OK
--p eigrp;=;OK
--p ospf;=;OK
--p ax.25;=;OK
--p ipip;=;OK
--p etherip;=;OK
--p encap;=;OK
--p pim;=;OK
--p ipcomp;=;OK
--p vrrp;=;OK
--p l2tp;=;OK
--p isis;=;OK
--p fc;=;OK
--p mpls-in-ip;=;OK
--p manet;=;OK
--p hip;=;OK
--p shim6;=;OK
--p wesp;=;OK
--p rohc;=;OK
--p ethernet;=;OK
 -p gre;=;OK
 -p 2;-p igmp;OK
 -p ip;;OK
