@@ -11,6 +11,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"recentfs/fs/mountlist"
 )
 
 // findDir finds or creates the directory, and returns its path without symbolic
@@ -79,7 +81,7 @@ func resolveOnce(dir string) (path string, attached bool, err error) {
 			break
 		}
 	}
-	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.ID != id, m.ID == id })
+	mounts, err := mountlist.Get(func(m *mountinfo.Info) (skip, stop bool) { return m.ID != id, m.ID == id })
 	return path, len(mounts) > 0, err
 }
 

@@ -8,6 +8,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"recentfs/fs/mountlist"
 )
 
 // Restore mounts again what somebody else has unmounted, and tells whether it had
@@ -45,7 +47,7 @@ func (m *Mountpoint) isThere() (bool, error) {
 	default:
 	}
 	there := false
-	_, err := mountinfo.GetMounts(func(mount *mountinfo.Info) (skip, stop bool) {
+	_, err := mountlist.Get(func(mount *mountinfo.Info) (skip, stop bool) {
 		there = there || mount.Mountpoint == m.dir && m.is(mount)
 		return true, there
 	})

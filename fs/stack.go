@@ -8,12 +8,14 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"recentfs/fs/mountlist"
 )
 
 // mountsOn are the mounts on a directory, the uppermost first, in the calling
 // thread's mount namespace. mountinfo needs no answer from any file system.
 func mountsOn(dir string) ([]*mountinfo.Info, error) {
-	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != dir, false })
+	mounts, err := mountlist.Get(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != dir, false })
 	return stacked(mounts), err
 }
 

@@ -18,6 +18,8 @@ import (
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
+
+	"recentfs/fs/mountlist"
 )
 
 const (
@@ -260,7 +262,7 @@ func isOurs(m *mountinfo.Info) bool { return m.FSType == "tmpfs" && m.Source == 
 // namespace, or nil. It is the one of the last line, since nobody puts mounts
 // beneath others here.
 func topMount(path string) (*mountinfo.Info, error) {
-	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != path, false })
+	mounts, err := mountlist.Get(func(m *mountinfo.Info) (skip, stop bool) { return m.Mountpoint != path, false })
 	if err != nil || len(mounts) == 0 {
 		return nil, err
 	}

@@ -1,6 +1,10 @@
 package procnet
 
-import "github.com/moby/sys/mountinfo"
+import (
+	"github.com/moby/sys/mountinfo"
+
+	"recentfs/fs/mountlist"
+)
 
 // Restore is Mount once more, where somebody has unmounted a part of the cover, and
 // tells whether somebody has.
@@ -20,7 +24,7 @@ func (c *Cover) Restore() (restored bool, err error) {
 // held.
 func (c *Cover) isThere() (bool, error) {
 	ours := make(map[string]bool)
-	_, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+	_, err := mountlist.Get(func(m *mountinfo.Info) (skip, stop bool) {
 		if isOurs(m) {
 			ours[m.Mountpoint] = true
 		}

@@ -22,9 +22,10 @@ var mayImport = map[string][]string{
 	"recentfs/capture":         {},
 	"recentfs/capture/nfqueue": {"recentfs/capture"},
 	"recentfs/capture/pcap":    {"recentfs/capture"},
-	"recentfs/fs":              {"recentfs/match/recent", "recentfs/fs/device"},
+	"recentfs/fs":              {"recentfs/match/recent", "recentfs/fs/device", "recentfs/fs/mountlist"},
 	"recentfs/fs/device":       {},
-	"recentfs/fs/procnet":      {},
+	"recentfs/fs/mountlist":    {},
+	"recentfs/fs/procnet":      {"recentfs/fs/mountlist"},
 	"recentfs/namespaces":      {},
 
 	"recentfs/cmd/recentfs/internal/control": {},
@@ -40,7 +41,7 @@ var mayImport = map[string][]string{
 		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset",
 		"recentfs/capture", "recentfs/capture/pcap",
 	},
-	"recentfs/cmd/recentfs/internal/tables": {"recentfs/cmd/recentfs/internal/report", "recentfs/match/jiffies", "recentfs/fs"},
+	"recentfs/cmd/recentfs/internal/tables": {"recentfs/cmd/recentfs/internal/report", "recentfs/match/jiffies", "recentfs/fs", "recentfs/fs/mountlist"},
 	"recentfs/cmd/recentfs": {
 		"recentfs/cmd/recentfs/internal/control", "recentfs/cmd/recentfs/internal/daemon", "recentfs/cmd/recentfs/internal/enter",
 		"recentfs/cmd/recentfs/internal/replay", "recentfs/cmd/recentfs/internal/report", "recentfs/cmd/recentfs/internal/tables",

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/moby/sys/mountinfo"
+
+	"recentfs/fs/mountlist"
 )
 
 // checkDir returns the ID of an open directory's mount, if that is one of recentfs
@@ -19,7 +21,7 @@ func checkDir(fd int) (mount string, err error) {
 	if mount, err = mountID(fd); err != nil {
 		return "", err
 	}
-	mounts, err := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) {
+	mounts, err := mountlist.Get(func(m *mountinfo.Info) (skip, stop bool) {
 		here := fmt.Sprint(m.ID) == mount
 		return !here, here
 	})
