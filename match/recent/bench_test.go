@@ -119,3 +119,42 @@ func BenchmarkDump(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkResize copies a table of a million full entries to a region of another
+// size. That is how long a packet waits for it, at most.
+func BenchmarkResize(b *testing.B) {
+	const hosts = 1000000
+	w := newWorld(b, func(p *Params) { p.ListTot = hosts }, Classic)
+	set := w.rule(Info{CheckSet: Set})
+	for i := range uint32(20 * hosts) { // in an order that scatters the LRU list
+		var a [16]byte
+		binary.NativeEndian.PutUint32(a[:], uint32(uint64(i)*616161%hosts))
+		once(set, w.clock.Now(), unix.NFPROTO_IPV4, &a, &a, 64, false)
+	}
+	for _, c := range []struct {
+		name        string
+		limit, ring uint32
+	}{
+		{"more addresses", 2 * hosts, 20},
+		{"more stamps", hosts, 40},
+		{"fewer stamps", hosts, 10},
+		{"half of the addresses", hosts / 2, 20},
+		{"1000 addresses", 1000, 20},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.StopTimer()
+			set.table.evict(c.limit, hosts)
+			for range b.N {
+				to, err := newRegion(anonymousMemory, c.limit, c.ring)
+				if err != nil {
+					b.Fatal(err)
+				}
+				set.table.warm(&to)
+				b.StartTimer()
+				to.carryOver(&set.table.region)
+				b.StopTimer()
+				to.memory.release()
+			}
+		})
+	}
+}

@@ -21,6 +21,8 @@ type Cursor struct {
 	rest []byte // guarded by mu: the end of the last line, which no read has had yet; see keep
 	kept int64  // guarded by mu: this cursor's part of Module.kept
 	next uint32 // guarded by mu: the next slot to look at
+
+	layout *layout // guarded by mu: how next is meant; nil at the start
 }
 
 // scratch is the memory of a read. It does not stay with the open file: a user
@@ -205,7 +207,12 @@ func (c *Cursor) copyEntries(w *scratch, want int) (ring uint32, done bool, err 
 	defer t.copying.RUnlock()
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	for try := 0; try < copyTries && !t.dead; try++ {
+	for try := 0; !t.dead; try++ {
+		c.follow(w)
+		if try == copyTries {
+			c.next, done = t.copySlots(w, c.next, t.header.used, want)
+			return t.header.ring, done, nil
+		}
 		r, used, sequence := t.region, t.header.used, t.header.sequence
 		t.mu.Unlock()
 		next, done := r.copySlots(w, c.next, used, want)
@@ -215,11 +222,7 @@ func (c *Cursor) copyEntries(w *scratch, want int) (ring uint32, done bool, err 
 			return t.header.ring, done, nil
 		}
 	}
-	if t.dead {
-		return 0, true, errGone
-	}
-	c.next, done = t.copySlots(w, c.next, t.header.used, want)
-	return t.header.ring, done, nil
+	return 0, true, errGone
 }
 
 // copySlots copies the entries of slots next to used into w.raw, with their

@@ -56,6 +56,32 @@ func (w *world) rule(info Info) *Rule {
 	return rule
 }
 
+// reload changes the parameters, with rules that go at once.
+func (w *world) reload(change func(*Params), infos ...Info) (moved []Resized) {
+	w.Helper()
+	p := w.module.Params()
+	change(&p)
+	l, err := w.module.Reload(p)
+	if err != nil {
+		w.Fatal(err)
+	}
+	for i := range infos {
+		infos[i].Mask = AllOnes
+		if infos[i].Name == "" {
+			infos[i].Name = "t"
+		}
+	}
+	rules, err := l.CheckAll(w.Registry, infos)
+	if err != nil {
+		w.Fatal(err)
+	}
+	moved = append(l.Widen(), l.Finish()...)
+	for _, rule := range rules {
+		w.Destroy(rule)
+	}
+	return moved
+}
+
 // check makes one rule.
 func check(r *Registry, info Info) (*Rule, error) {
 	rules, err := r.CheckAll([]Info{info})

@@ -41,6 +41,39 @@ func TestMemoryIsGivenBack(t *testing.T) {
 			defer w.Destroy(w.rule(Info{CheckSet: Check, HitCount: 60}))
 			look()
 		}},
+		{"resized", 8, func(w *world, look func()) {
+			set := w.rule(Info{CheckSet: Set})
+			defer w.Destroy(set)
+			for _, limit := range []uint32{1 << 20, 1 << 10, 1 << 25, 1 << 24} {
+				w.arrives(set, "192.0.2.1", 64)
+				w.reload(func(p *Params) { p.ListTot, p.PktListTot = limit, 40 }, Info{CheckSet: Set})
+			}
+			look()
+		}},
+		{"resized, and refused", 3, func(w *world, look func()) {
+			defer w.Destroy(w.rule(Info{CheckSet: Set}))
+			p := w.module.Params()
+			p.ListTot = 1 << 23
+			l, err := w.module.Reload(p)
+			if err != nil {
+				t.Fatal(err)
+			}
+			rules, err := l.CheckAll(w.Registry, []Info{{Name: "t", CheckSet: Set, Mask: AllOnes}})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = l.CheckAll(w.Registry, []Info{
+				{Name: "t", CheckSet: Check, HitCount: 60, Mask: AllOnes},
+				{Name: "new", CheckSet: Set, Mask: AllOnes},
+				{Name: "bad", CheckSet: Check, HitCount: 1 << 15, Mask: AllOnes},
+			})
+			if err == nil {
+				t.Error("a table of 2 TB was to be had")
+			}
+			l.Cancel()
+			w.Destroy(rules[0])
+			look()
+		}},
 		{"flushed", 3, func(w *world, look func()) {
 			set := w.rule(Info{CheckSet: Set})
 			defer w.Destroy(set)
@@ -104,6 +137,9 @@ func TestUnmapWaits(t *testing.T) {
 			if _, err := check(w.Registry, Info{Name: "t", CheckSet: Check, HitCount: 60, Mask: AllOnes}); err != nil {
 				t.Error(err)
 			}
+		}},
+		{"resized", func(w *world, _ *Rule) {
+			w.reload(func(p *Params) { p.ListTot = 7 }, Info{CheckSet: Set})
 		}},
 		{"destroyed", func(w *world, set *Rule) { w.Destroy(set) }},
 	} {

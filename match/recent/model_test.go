@@ -14,7 +14,8 @@ import (
 
 // TestAgainstList makes thousands of changes to a small table and to a plain
 // list, and compares the two after each change. In a small table entries crowd in
-// the index, are evicted, and move up past its end.
+// the index, are evicted, and move up past its end. Now and then the table gets
+// room for fewer or more addresses and stamps.
 func TestAgainstList(t *testing.T) {
 	for _, limit := range []uint32{1, 2, 3, 4, 7, 8, 64} {
 		t.Run(fmt.Sprint(limit), func(t *testing.T) {
@@ -25,6 +26,12 @@ func TestAgainstList(t *testing.T) {
 			var list []string // the least recently seen first
 			random := rand.New(rand.NewPCG(1, uint64(limit)))
 			for range 5000 {
+				if random.IntN(20) == 0 {
+					limit = 1 + random.Uint32N(2*limit)%100
+					w.reload(func(p *Params) { p.ListTot, p.PktListTot = limit, 1+random.Uint32N(8) }, Info{CheckSet: Set})
+					list = list[max(0, len(list)-int(limit)):]
+					w.holds(update.table, list)
+				}
 				// C000:2xx:: has the first bytes of 192.0.2.x.
 				a := fmt.Sprintf("192.0.2.%d", random.IntN(int(limit)+3))
 				if random.IntN(4) == 0 {
@@ -71,6 +78,9 @@ func (w *world) holds(t *Table, list []string) {
 			w.Fatalf("%s is found in slot %d, and has slot %d in the LRU list of %v", text, found, n, list)
 		}
 		n = t.slot(n).newer
+	}
+	if t.header.used > t.header.limit {
+		w.Fatalf("%d slots were used, of %d", t.header.used, t.header.limit)
 	}
 	if n != 0 || int(t.header.entries) != len(list) {
 		w.Fatalf("the table has %d entries, slot %d after the last of %v", t.header.entries, n, list)

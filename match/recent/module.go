@@ -11,15 +11,15 @@ import (
 // the owner of new tables, and the clock. It is the kernel's module as it is
 // loaded. Its methods may be called by many goroutines.
 type Module struct {
-	params Params // UID and GID as they were at the start: uid and gid hold them
-	clock  jiffies.Clock
+	clock jiffies.Clock
 	// memory gives a table memory for its region.
 	memory func(size uint64) (memory, error)
-	// uid and gid are ip_list_uid and ip_list_gid. They own the files of the
-	// tables that are made from now on.
-	uid, gid atomic.Uint32
 	// kept is how many bytes of long lines the open files keep: Cursor.keep.
 	kept atomic.Int64
+
+	mu     sync.Mutex
+	given  Params // guarded by mu: by the caller, at the start or by the last Reload
+	params Params // guarded by mu: as they are now
 
 	refusing sync.Mutex
 	refused  Refused // guarded by refusing, which nobody holds for longer than a copy
@@ -31,24 +31,30 @@ func NewModule(p Params, clock jiffies.Clock) (*Module, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	m := &Module{params: p, clock: clock, memory: anonymousMemory}
-	m.SetUID(p.UID)
-	m.SetGID(p.GID)
-	return m, nil
+	return &Module{given: p, params: p, clock: clock, memory: anonymousMemory}, nil
 }
 
 // Params are the parameters as they are now.
 func (m *Module) Params() Params {
-	p := m.params
-	p.UID, p.GID = m.uid.Load(), m.gid.Load()
-	return p
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.params
 }
 
-// SetUID changes ip_list_uid: param_set_uint of kernel/params.c.
-func (m *Module) SetUID(uid uint32) { m.uid.Store(uid) }
+// SetUID changes ip_list_uid, which owns the files of new tables: param_set_uint
+// of kernel/params.c.
+func (m *Module) SetUID(uid uint32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.params.UID = uid
+}
 
 // SetGID changes ip_list_gid.
-func (m *Module) SetGID(gid uint32) { m.gid.Store(gid) }
+func (m *Module) SetGID(gid uint32) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.params.GID = gid
+}
 
 // NewRegistry returns a registry without tables: recent_net_init. watch, where
 // it is not nil, hears of each table that comes or goes.

@@ -35,7 +35,8 @@ func (c Compat) String() string {
 	return "classic"
 }
 
-// Params are the module's parameters. Each takes effect when a table is made.
+// Params are the module's parameters. They take effect when a table is made, and
+// a Reload brings ListTot and PktListTot to the tables that are there.
 type Params struct {
 	Compat Compat
 	// ListTot, ip_list_tot, is the number of addresses that a table keeps,

@@ -3,88 +3,126 @@ package recent
 import "recentfs/match/jiffies"
 
 // plan is what rules need: tables and memory that are reserved, but not yet in
-// place. Registry.mu is held from newPlan until cancel or carryOut returns.
+// place. Registry.mu is held from newPlan until cancel or makeRules returns.
 type plan struct {
-	reg    *Registry
-	lastID uint64            // of the tables in made
-	tables map[string]*Table // new ones
-	made   []*Table          // the same, in order
-	wider  map[*Table]region // for tables that are there
+	reg     *Registry
+	params  Params // for new tables, and for the size of those that are there
+	resizes bool   // the size that the parameters say is another than before
+	lastID  uint64 // of the tables in made
+	made    []*Table
+	rings   map[string]uint32 // stamps per address that each table will have, by its name
+	moves   []move            // of tables that are there
 }
 
-// newPlan reserves what the rules need.
-func newPlan(r *Registry, infos []Info) (*plan, error) {
-	p := &plan{reg: r, lastID: r.lastID, tables: make(map[string]*Table), wider: make(map[*Table]region)}
-	rings := make(map[string]uint32)
+// move is a table's way to a region of another size.
+type move struct {
+	table  *Table
+	to     region
+	widens bool // it gives addresses more stamps
+}
+
+// newPlan reserves what the rules need under the parameters.
+func newPlan(r *Registry, params Params, infos []Info) (*plan, error) {
+	now := r.module.Params()
+	p := &plan{
+		reg: r, params: params, lastID: r.lastID, rings: make(map[string]uint32),
+		resizes: params.ListTot != now.ListTot || params.PktListTot != now.PktListTot,
+	}
+	needs := make(map[string]uint32)
 	for i := range infos {
-		rings[infos[i].Name] = max(rings[infos[i].Name], r.module.params.Ring(infos[i].HitCount))
+		needs[infos[i].Name] = max(needs[infos[i].Name], params.Ring(infos[i].HitCount))
 	}
 	for i := range infos {
-		if err := p.reserve(&infos[i], rings[infos[i].Name]); err != nil {
-			p.cancel()
-			return nil, &CheckError{i, infos[i].Name, err}
+		name := infos[i].Name
+		if p.rings[name] != 0 {
+			continue
 		}
+		ring, err := p.reserve(&infos[i], needs[name], params.PktListTot == now.PktListTot)
+		if err != nil {
+			p.cancel()
+			return nil, &CheckError{i, name, err}
+		}
+		p.rings[name] = ring
 	}
 	return p, nil
 }
 
-// reserve makes sure that there is a table for a rule with room for ring
-// stamps an address.
-func (p *plan) reserve(info *Info, ring uint32) error {
-	if p.tables[info.Name] != nil {
-		return nil
+// reserve makes sure that there is a table for a rule with room for ring stamps an
+// address, and returns for how many it will have room. A table that is there keeps
+// room for more if mayBeWider: recent_mt_check only widens.
+func (p *plan) reserve(info *Info, ring uint32, mayBeWider bool) (uint32, error) {
+	m := p.reg.module
+	t := p.reg.tables[info.Name]
+	if t == nil {
+		t, err := newTable(m, p.params, p.lastID+1, info, ring)
+		if err != nil {
+			return 0, err
+		}
+		p.lastID++
+		p.made = append(p.made, t)
+		return ring, nil
 	}
-	if t := p.reg.tables[info.Name]; t != nil {
-		return p.widen(t, ring)
+	limit, had := t.size()
+	if mayBeWider {
+		ring = max(ring, had)
 	}
-	t, err := newTable(p.reg.module, p.lastID+1, info, ring)
+	if limit == p.params.ListTot && ring == had {
+		return ring, nil
+	}
+	to, err := newRegion(m.memory, p.params.ListTot, ring)
 	if err != nil {
-		return err
+		return 0, err
 	}
-	p.lastID++
-	p.tables[info.Name] = t
-	p.made = append(p.made, t)
-	return nil
+	p.moves = append(p.moves, move{t, to, ring > had})
+	return ring, nil
 }
 
-// widen reserves memory for more stamps where a table has too few.
-func (p *plan) widen(t *Table, ring uint32) error {
-	if _, done := p.wider[t]; done {
-		return nil
-	}
-	wide, err := t.widerRegion(ring)
-	if err != nil || wide == nil {
-		return err
-	}
-	p.wider[t] = *wide
-	return nil
-}
-
-// cancel gives back what was reserved.
+// cancel gives back all that was reserved, before makeRules.
 func (p *plan) cancel() {
 	for _, t := range p.made {
 		t.region.memory.release()
 	}
-	for _, wide := range p.wider {
-		wide.memory.release()
+	p.release()
+}
+
+// release gives back the memory for tables that are there.
+func (p *plan) release() {
+	for _, m := range p.moves {
+		m.to.memory.release()
 	}
 }
 
-// carryOut puts the tables in place and makes the rules.
-func (p *plan) carryOut(infos []Info) []*Rule {
+// makeRules puts the new tables in place and makes the rules.
+func (p *plan) makeRules(infos []Info) []*Rule {
 	r := p.reg
 	r.lastID = p.lastID
 	for _, t := range p.made {
 		r.tables[t.name] = t
 	}
-	for t, wide := range p.wider {
-		t.widen(wide)
-	}
 	rules := make([]*Rule, len(infos))
 	for i, info := range infos {
 		t := r.tables[info.Name]
 		t.refs++
-		rules[i] = &Rule{info: info, table: t, window: jiffies.Jiffies(info.Seconds * r.module.clock.HZ())}
+		rules[i] = &Rule{info: info, table: t, ring: p.rings[info.Name], window: jiffies.Jiffies(info.Seconds * r.module.clock.HZ())}
 	}
 	return rules
+}
+
+// move moves the tables that get more stamps an address, or else the others. They
+// keep what fits if the parameters say another size. If only a rule needs more
+// stamps than its table has, the table loses its entries, as in recent_mt_check.
+func (p *plan) move(widens bool) (done []Resized) {
+	for _, m := range p.moves {
+		if m.widens != widens {
+			continue
+		}
+		one := Resized{Registry: p.reg, Table: m.table, Emptied: !p.resizes}
+		if p.resizes {
+			one.Kept, one.Dropped = m.table.resize(m.to)
+		} else {
+			one.Dropped = m.table.empty(m.to)
+		}
+		done = append(done, one)
+	}
+	return done
 }

@@ -130,6 +130,9 @@ func (r *region) stamps(n uint32) []jiffies.Jiffies {
 	return (*[1 << 16]jiffies.Jiffies)(unsafe.Pointer(r.stampAt(n, 0)))[:r.slot(n).nstamps]
 }
 
+// places are the ring of slot n.
+func (r *region) places(n uint32) []jiffies.Jiffies { return unsafe.Slice(r.stampAt(n, 0), r.ring) }
+
 // manyEntries is the number of entries from which on a table asks for huge
 // pages. With small pages the processor waits for the page table before it can
 // wait for memory. A smaller table would pay for pages that it does not fill.

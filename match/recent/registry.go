@@ -37,18 +37,25 @@ func (r *Registry) tell(e Event) {
 // An error is a *CheckError. It changes nothing, since memory for all tables is
 // reserved before any is touched.
 func (r *Registry) CheckAll(infos []Info) ([]*Rule, error) {
+	return r.checkAll(r.module.Params(), infos, func(p *plan) { p.move(true) })
+}
+
+// checkAll makes rules and new tables under parameters. What the rules need of
+// tables that are there is up to after, which is called under r.mu.
+func (r *Registry) checkAll(params Params, infos []Info, after func(*plan)) ([]*Rule, error) {
 	for i := range infos {
-		if err := r.module.params.CheckRule(&infos[i]); err != nil {
+		if err := params.CheckRule(&infos[i]); err != nil {
 			return nil, &CheckError{i, infos[i].Name, err}
 		}
 	}
 	r.mu.Lock()
-	p, err := newPlan(r, infos)
+	p, err := newPlan(r, params, infos)
 	if err != nil {
 		r.mu.Unlock()
 		return nil, err
 	}
-	rules := p.carryOut(infos)
+	rules := p.makeRules(infos)
+	after(p)
 	r.mu.Unlock()
 	for _, t := range p.made {
 		r.tell(Event{Table: t})

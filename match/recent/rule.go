@@ -110,15 +110,13 @@ type Rule struct {
 	info   Info
 	table  *Table
 	window jiffies.Jiffies // info.Seconds in jiffies, a 32-bit product
+	ring   uint32          // stamps per address in the table
 }
 
-// Ring is the number of stamps per address that the rule's table has room for.
-// It is more than the rules need where earlier ones needed more.
-func (r *Rule) Ring() uint32 {
-	r.table.mu.Lock()
-	defer r.table.mu.Unlock()
-	return r.table.header.ring
-}
+// Ring is the number of stamps per address that the rule's table has room for, or
+// will have when the rule's Reload has widened it. It is more than the rules need
+// where earlier ones needed more.
+func (r *Rule) Ring() uint32 { return r.ring }
 
 // Batch holds a table's lock for several packets, and for the rules that each of
 // them meets. It holds one lock at most, so that the locks of two tables need no

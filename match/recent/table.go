@@ -29,18 +29,18 @@ type Table struct {
 	copying sync.RWMutex
 
 	mu     sync.Mutex
-	dead   bool // guarded by mu: the last rule is gone
-	region      // guarded by mu
+	dead   bool    // guarded by mu: the last rule is gone
+	region         // guarded by mu
+	layout *layout // guarded by mu: how the slots are numbered
 }
 
 // noID is the number that stands for no user or group: INVALID_UID and
 // INVALID_GID.
 const noID = 1<<32 - 1
 
-// newTable makes an empty table for its first rule, with room for ring stamps
-// an address.
-func newTable(m *Module, id uint64, info *Info, ring uint32) (*Table, error) {
-	p := m.Params()
+// newTable makes an empty table for its first rule, with the parameters p and room
+// for ring stamps an address.
+func newTable(m *Module, p Params, id uint64, info *Info, ring uint32) (*Table, error) {
 	if p.Compat == Modern && (p.UID == noID || p.GID == noID) {
 		return nil, invalid("ip_list_uid=%d, ip_list_gid=%d: %d is no user or group", p.UID, p.GID, uint32(noID))
 	}
@@ -60,7 +60,7 @@ func newTable(m *Module, id uint64, info *Info, ring uint32) (*Table, error) {
 // tableIn is the table whose region this is.
 func tableIn(m *Module, r region) *Table {
 	name, _, _ := bytes.Cut(r.header.name[:], []byte{0})
-	return &Table{name: string(name), id: r.header.id, mask: r.header.mask, module: m, region: r}
+	return &Table{name: string(name), id: r.header.id, mask: r.header.mask, module: m, layout: new(layout), region: r}
 }
 
 // lockToChange takes the lock to change the table.
@@ -80,34 +80,30 @@ func (t *Table) mutate(do func()) error {
 	return nil
 }
 
-// widerRegion is an empty region for the table with room for ring stamps an
-// address, or nil where it has room for as many already.
-func (t *Table) widerRegion(ring uint32) (*region, error) {
+// size is the number of addresses and of stamps of each that the table has room
+// for.
+func (t *Table) size() (limit, ring uint32) {
 	t.mu.Lock()
-	limit, enough := t.header.limit, ring <= t.header.ring
-	t.mu.Unlock()
-	if enough {
-		return nil, nil
-	}
-	r, err := newRegion(t.module.memory, limit, ring)
-	return &r, err
+	defer t.mu.Unlock()
+	return t.header.limit, t.header.ring
 }
 
-// replace puts an empty region in place of the table's, which it returns. mu is
+// replace puts another region in place of the table's, which it returns. mu is
 // held, by lockToChange.
-func (t *Table) replace(empty region) (old region) {
-	empty.header.identity, empty.header.sequence = t.header.identity, t.header.sequence
-	old, t.region = t.region, empty
+func (t *Table) replace(by region) (old region) {
+	by.header.identity, by.header.sequence = t.header.identity, t.header.sequence
+	old, t.region = t.region, by
 	return old
 }
 
-// widen gives the table memory for more stamps. It loses its entries, as in
-// recent_mt_check.
-func (t *Table) widen(wide region) {
+// empty moves the table to an empty region, and returns how many entries it lost.
+func (t *Table) empty(to region) (lost uint32) {
 	t.lockToChange()
-	old := t.replace(wide)
+	lost = t.header.entries
+	old := t.replace(to)
 	t.mu.Unlock()
 	t.release(old)
+	return lost
 }
 
 // flush empties the table: recent_table_flush. The caller must release the old

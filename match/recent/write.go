@@ -19,7 +19,7 @@ func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	if len(data) == 0 {
 		return 0, pos, nil
 	}
-	data = data[:min(len(data), t.module.params.maxWrite())]
+	data = data[:min(len(data), t.module.Params().maxWrite())]
 	if pos != 0 {
 		return 0, pos, t.unlessGone(syscall.ESPIPE)
 	}

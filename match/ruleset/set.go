@@ -30,9 +30,17 @@ type Set struct {
 // in the order in which iptables hands rules to the kernel, which is that of
 // Save. Load fails only if there is no memory for a table, and then changes
 // nothing.
-func (f *File) Load(reg *recent.Registry) (*Set, error) {
+func (f *File) Load(reg *recent.Registry) (*Set, error) { return f.load(reg, reg.CheckAll) }
+
+// LoadFor is Load for a reload with other parameters. They are those that the file
+// was parsed with.
+func (f *File) LoadFor(reload *recent.Reload, reg *recent.Registry) (*Set, error) {
+	return f.load(reg, func(infos []recent.Info) ([]*recent.Rule, error) { return reload.CheckAll(reg, infos) })
+}
+
+func (f *File) load(reg *recent.Registry, checkAll func([]recent.Info) ([]*recent.Rule, error)) (*Set, error) {
 	s := &Set{file: f, reg: reg, queues: make(map[uint16]*Queue)}
-	if err := s.flatten(); err != nil {
+	if err := s.flatten(checkAll); err != nil {
 		return nil, err
 	}
 	for i := range f.chains {
@@ -54,7 +62,7 @@ func (f *File) Load(reg *recent.Registry) (*Set, error) {
 // flatten lays the chains out as the kernel's table does (translate_table):
 // one after the other, each with a last rule that any packet meets. That rule is
 // the policy of a built-in chain, and RETURN in the others.
-func (s *Set) flatten() error {
+func (s *Set) flatten(checkAll func([]recent.Info) ([]*recent.Rule, error)) error {
 	for i := range s.file.chains {
 		c := &s.file.chains[i]
 		s.start = append(s.start, len(s.rules))
@@ -83,7 +91,7 @@ func (s *Set) flatten() error {
 		}
 	}
 	var err error
-	if s.taken, err = s.reg.CheckAll(infos); err != nil {
+	if s.taken, err = checkAll(infos); err != nil {
 		var failed *recent.CheckError
 		if errors.As(err, &failed) {
 			return s.file.at(lines[failed.Rule], fmt.Errorf("-m recent: %w", err))
