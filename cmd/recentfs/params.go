@@ -11,6 +11,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"recentfs/cmd/recentfs/internal/daemon"
 	"recentfs/match/recent"
 )
 
@@ -28,18 +29,26 @@ func (f *paramFlags) register(cmd *cobra.Command) {
 		"`name=value[,name=value]`: ip_list_tot, ip_pkt_list_tot, ip_list_perms (octal), ip_list_uid, ip_list_gid; after --modprobe-conf")
 }
 
-// params reads the flags: first the module's defaults, then the file, then -o.
+// params are the parameters that the flags give.
 func (f *paramFlags) params() (recent.Params, error) {
+	p, err := f.read()
+	return p.Params, err
+}
+
+// read reads the flags: first the module's defaults, then the file, then -o. A
+// reload calls it again.
+func (f *paramFlags) read() (p daemon.Params, err error) {
 	compat, err := recent.ParseCompat(f.compat)
 	if err != nil {
-		return recent.Params{}, fmt.Errorf("--compat: %w", err)
+		return p, fmt.Errorf("--compat: %w", err)
 	}
-	p := recent.DefaultParams(compat)
+	p.File = recent.DefaultParams(compat)
 	if f.modprobeConf != "" {
-		if err := readModprobeConf(&p, f.modprobeConf); err != nil {
+		if err := readModprobeConf(&p.File, f.modprobeConf); err != nil {
 			return p, runError{err}
 		}
 	}
+	p.Params = p.File
 	for _, option := range f.options {
 		for pair := range strings.SplitSeq(option, ",") {
 			name, value, ok := strings.Cut(pair, "=")
@@ -52,8 +61,8 @@ func (f *paramFlags) params() (recent.Params, error) {
 		}
 	}
 	if err := p.Check(); err != nil {
-		if f.modprobeConf != "" {
-			return p, runError{err}
+		if bad := p.File.Check(); bad != nil {
+			return p, runError{fmt.Errorf("%s: %w", f.modprobeConf, bad)}
 		}
 		return p, err
 	}

@@ -25,8 +25,8 @@ func runCommand() *cobra.Command {
 		Use:   "run",
 		Short: "Decide packets and serve the tables, until SIGTERM or SIGINT",
 		Long: `run mounts the tables, binds the queues that the rules name, prints "ready" and
-decides packets until SIGTERM or SIGINT. SIGHUP reads the rules again, as
-'recentfs reload' does. It stays in the foreground and logs to standard error.
+decides packets until SIGTERM or SIGINT. SIGHUP reads the rules and the file of
+--modprobe-conf again, as 'recentfs reload' does. It stays in the foreground and logs to standard error.
 
 Without --rules it runs the example that 'recentfs check' prints: four new ssh
 connections a minute.
@@ -52,7 +52,8 @@ until recentfs ends. 'recentfs exec' does the same for one command.`,
 			if !slices.Contains(daemon.PacketOutputs, c.LogPackets) {
 				return fmt.Errorf("--log-packets %s: it is stderr, kmsg or syslog", c.LogPackets)
 			}
-			if c.Params, err = params.params(); err != nil {
+			c.ReadParams = params.read
+			if c.Params, err = params.read(); err != nil {
 				return err
 			}
 			if c.NetnsRules, err = parseNetnsRules(netnsRules); err != nil {

@@ -86,7 +86,7 @@ func TestChurn(t *testing.T) {
 				if err := client.Rules(io.Discard, ""); err != nil {
 					t.Errorf("rules %d: %v", i, err)
 				}
-				if err := client.Reload(); err != nil {
+				if err := client.Reload(io.Discard); err != nil {
 					t.Errorf("reload %d: %v", i, err)
 				}
 			}

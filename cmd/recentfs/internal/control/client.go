@@ -53,9 +53,9 @@ func (c *Client) Rules(w io.Writer, netns string) error {
 	return c.request(w, http.MethodGet, target)
 }
 
-// Reload has the daemon read its rules again, and returns when they are at
-// work.
-func (c *Client) Reload() error { return c.request(io.Discard, http.MethodPost, "/reload") }
+// Reload has the daemon read its rules and parameters again, and returns when they
+// are at work. It writes what becomes of parameters that changed.
+func (c *Client) Reload(w io.Writer) error { return c.request(w, http.MethodPost, "/reload") }
 
 // request writes the answer to w. An answer that is an error is an Error.
 func (c *Client) request(w io.Writer, method, target string) error {

@@ -2,7 +2,7 @@
 // over a unix socket that only root may open.
 //
 //	GET  /rules[?netns=NAME]   the rules at work with their counters, as text
-//	POST /reload               reads the rules again
+//	POST /reload               reads the rules and parameters again; what changes besides the rules, as text
 //
 // An answer's status says whose fault an error is: 4xx is the asker's, 5xx is
 // the daemon's. The body of an error says what is wrong, a line for each fault.
@@ -45,8 +45,9 @@ type Daemon interface {
 	// Rules writes the rules at work with their counters: those of the network
 	// namespace of that name, or all where name is empty.
 	Rules(w io.Writer, netns string) error
-	// Reload reads the rules again. An error changes nothing.
-	Reload() error
+	// Reload reads the rules and the parameters again, and writes what becomes of
+	// parameters that changed. An error changes nothing.
+	Reload(w io.Writer) error
 }
 
 // Error is an error with the HTTP status that says whose fault it is. A Daemon

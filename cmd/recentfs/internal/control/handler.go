@@ -18,7 +18,7 @@ type handler struct {
 
 func newHandler(d Daemon) http.Handler {
 	rules := func(w io.Writer, r *http.Request) error { return d.Rules(w, r.URL.Query().Get("netns")) }
-	reload := func(io.Writer, *http.Request) error { return d.Reload() }
+	reload := func(w io.Writer, _ *http.Request) error { return d.Reload(w) }
 	mux := http.NewServeMux()
 	mux.Handle("GET /rules", &handler{rules, make(chan struct{}, maxRules)})
 	mux.Handle("POST /reload", &handler{reload, make(chan struct{}, maxReloads)})

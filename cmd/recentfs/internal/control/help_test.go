@@ -13,11 +13,11 @@ import (
 // fake is a Daemon whose answers a test decides.
 type fake struct {
 	rules  func(w io.Writer, netns string) error
-	reload func() error
+	reload func(w io.Writer) error
 }
 
 func (f *fake) Rules(w io.Writer, netns string) error { return f.rules(w, netns) }
-func (f *fake) Reload() error                         { return f.reload() }
+func (f *fake) Reload(w io.Writer) error              { return f.reload(w) }
 
 // quick is a Daemon that answers "rules" and "rules of NETNS".
 func quick() *fake {
@@ -30,7 +30,10 @@ func quick() *fake {
 			_, err := io.WriteString(w, text)
 			return err
 		},
-		reload: func() error { return nil },
+		reload: func(w io.Writer) error {
+			_, err := io.WriteString(w, "reloaded")
+			return err
+		},
 	}
 }
 

@@ -70,7 +70,7 @@ func TestSlowClients(t *testing.T) {
 func TestLongReload(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := quick()
-		d.reload = func() error { time.Sleep(100 * clientTime); return nil }
+		d.reload = func(io.Writer) error { time.Sleep(100 * clientTime); return nil }
 		l := newPipes()
 		serveUntilEnd(t, newServer(l), d)
 		if answer, err := ask(l.dial(), "POST /reload"); answer != "200 " || err != nil {
@@ -86,7 +86,7 @@ func TestConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := quick()
 		reloaded := make(chan struct{})
-		d.reload = func() error { <-reloaded; return nil }
+		d.reload = func(io.Writer) error { <-reloaded; return nil }
 		l := newPipes()
 		s := newServer(l)
 		serveUntilEnd(t, s, d)
@@ -141,7 +141,7 @@ func TestBusy(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		d := quick()
 		reloaded := make(chan struct{})
-		d.reload = func() error { <-reloaded; return nil }
+		d.reload = func(io.Writer) error { <-reloaded; return nil }
 		l := newPipes()
 		serveUntilEnd(t, newServer(l), d)
 		answers := make(chan string, maxReloads)
@@ -177,7 +177,7 @@ func TestTurn(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := quick()
 				d.rules = func(io.Writer, string) error { time.Sleep(time.Second); return nil }
-				d.reload = func() error { time.Sleep(time.Second); return nil }
+				d.reload = func(io.Writer) error { time.Sleep(time.Second); return nil }
 				l := newPipes()
 				serveUntilEnd(t, newServer(l), d)
 				answers := make(chan string, maxConnections)
@@ -212,7 +212,7 @@ func TestClose(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := quick()
-				d.reload = func() error { time.Sleep(c.reload); return nil }
+				d.reload = func(io.Writer) error { time.Sleep(c.reload); return nil }
 				l := newPipes()
 				s := newServer(l)
 				ended := make(chan error, 1)

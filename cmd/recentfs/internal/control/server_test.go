@@ -34,11 +34,11 @@ func TestClient(t *testing.T) {
 			d := quick()
 			if c.err != nil {
 				d.rules = func(w io.Writer, _ string) error { fmt.Fprint(w, "half of the rules"); return c.err }
-				d.reload = func() error { return c.err }
+				d.reload = func(w io.Writer) error { fmt.Fprint(w, "half of it"); return c.err }
 			}
 			client := NewClient(serve(t, d))
 			var text strings.Builder
-			for _, err := range []error{client.Rules(&text, ""), client.Rules(&text, "a b/&"), client.Reload()} {
+			for _, err := range []error{client.Rules(&text, ""), client.Rules(&text, "a b/&"), client.Reload(&text)} {
 				var got *Error
 				switch {
 				case c.err == nil && err != nil:
@@ -47,12 +47,12 @@ func TestClient(t *testing.T) {
 					t.Errorf("%v, want status %d and %v", err, c.status, c.err)
 				}
 			}
-			want := "rulesrules of a b/&"
+			want := "rulesrules of a b/&reloaded"
 			if c.err != nil {
 				want = ""
 			}
 			if text.String() != want {
-				t.Errorf("the rules are %q, want %q", &text, want)
+				t.Errorf("the answers are %q, want %q", &text, want)
 			}
 		})
 	}
@@ -64,7 +64,7 @@ func TestBadRequests(t *testing.T) {
 	const post = "POST /reload HTTP/1.1\r\nHost: recentfs\r\n"
 	path := serve(t, &fake{
 		rules:  func(io.Writer, string) error { t.Error("rules were asked for"); return nil },
-		reload: func() error { t.Error("a reload was asked for"); return nil },
+		reload: func(io.Writer) error { t.Error("a reload was asked for"); return nil },
 	})
 	for _, c := range []struct {
 		name, request string
@@ -134,7 +134,7 @@ func TestNoAnswer(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			path := t.TempDir() + "/c.sock"
 			c.make(t, path)
-			if err := NewClient(path).Reload(); err == nil || !strings.Contains(err.Error(), path+": "+c.want) {
+			if err := NewClient(path).Reload(io.Discard); err == nil || !strings.Contains(err.Error(), path+": "+c.want) {
 				t.Errorf("%v, want %q", err, c.want)
 			}
 		})
@@ -189,7 +189,7 @@ func TestCrowd(t *testing.T) {
 			path := t.TempDir() + "/c.sock"
 			crowded(t, path)
 			start := time.Now()
-			if err := NewClient(path).Reload(); err == nil || err.Error() != path+": recentfs is busy, too many clients wait for it: try again" {
+			if err := NewClient(path).Reload(io.Discard); err == nil || err.Error() != path+": recentfs is busy, too many clients wait for it: try again" {
 				t.Error(err)
 			}
 			if took := time.Since(start); took < dialTime || took > 2*dialTime {
@@ -205,7 +205,7 @@ func TestCrowd(t *testing.T) {
 			path := t.TempDir() + "/c.sock"
 			l, waiting := crowded(t, path)
 			result := make(chan error, 1)
-			go func() { result <- NewClient(path).Reload() }()
+			go func() { result <- NewClient(path).Reload(io.Discard) }()
 			synctest.Wait() // the client has tried
 			for range waiting {
 				if _, err := l.Accept(); err != nil {

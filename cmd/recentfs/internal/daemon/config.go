@@ -17,7 +17,10 @@ import (
 
 // Config is what a Server is asked for. New checks it.
 type Config struct {
-	Params recent.Params
+	// Params are the parameters. ReadParams reads them again for a reload; without
+	// it they stay.
+	Params     Params
+	ReadParams func() (Params, error)
 	// Rules is the file of rules, empty for the built-in example. NetnsRules
 	// has other files for single network namespaces, by their names.
 	Rules      string
@@ -41,9 +44,9 @@ func (c *Config) rulesOf(netns string) string {
 	return c.Rules
 }
 
-// readRules parses all files of rules. An error in one of them is an error, which
-// has a line for each.
-func (c *Config) readRules() (map[string]*ruleset.File, error) {
+// readRules parses all files of rules, for the parameters p. An error in one of
+// them is an error, which has a line for each.
+func (c *Config) readRules(p recent.Params) (map[string]*ruleset.File, error) {
 	files := make(map[string]*ruleset.File)
 	var errs []error
 	read := func(file, flag string) {
@@ -56,7 +59,7 @@ func (c *Config) readRules() (map[string]*ruleset.File, error) {
 			return
 		}
 		var err error
-		if files[file], err = ReadRules(file, flag, c.Params, func(text string) { logrus.Warn(text) }); err != nil {
+		if files[file], err = ReadRules(file, flag, p, func(text string) { logrus.Warn(text) }); err != nil {
 			errs = append(errs, err)
 		}
 	}

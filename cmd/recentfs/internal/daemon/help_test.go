@@ -41,7 +41,7 @@ func newConfig(t *testing.T, names []string, rules string) *testConfig {
 	t.Helper()
 	dir := t.TempDir()
 	c := &testConfig{Config{
-		Params: recent.DefaultParams(recent.Classic), Rules: filepath.Join(dir, "rules"),
+		Params: Params{Params: recent.DefaultParams(recent.Classic)}, Rules: filepath.Join(dir, "rules"),
 		Mountpoint: filepath.Join(dir, "xt_recent"), Control: filepath.Join(dir, "control"), Netns: names,
 	}}
 	write(t, c.Rules, rules)

@@ -138,7 +138,7 @@ COMMIT
 		for range 5 {
 			for _, text := range []string{more(), seenRules} {
 				write(t, c.Rules, text)
-				if err := s.Reload(); err != nil {
+				if err := s.Reload(io.Discard); err != nil {
 					t.Fatal(err)
 				}
 				vs.await(t, s)

@@ -167,7 +167,7 @@ func (s *Server) add(found namespaces.Found) (err error) {
 		registry: s.answers.module.NewRegistry(folder.Update), clock: s.clock, broken: s.broken, packets: s.packets,
 		queues: make(map[uint16]*queue), repairs: make(map[uint16]*repair),
 	}
-	r, err := i.prepare(s.files[i.rulesFile])
+	r, err := i.prepare(s.files[i.rulesFile], nil)
 	if err != nil {
 		s.removeFolder(found.Name)
 		return err

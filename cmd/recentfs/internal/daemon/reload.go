@@ -14,48 +14,67 @@ import (
 	"recentfs/match/ruleset"
 )
 
-// Reload implements control.Daemon: it reads the files of rules again. An
-// error, in whatever namespace, changes nothing.
-func (s *Server) Reload() error {
+// Reload implements control.Daemon: it reads the parameters and the files of rules
+// again. An error, in whatever namespace, changes nothing.
+func (s *Server) Reload(w io.Writer) error {
 	s.reloading.Lock()
 	defer s.reloading.Unlock()
-	files, err := s.config.readRules()
+	params := s.params
+	if s.config.ReadParams != nil {
+		var err error
+		if params, err = s.config.ReadParams(); err != nil {
+			return &control.Error{Status: http.StatusUnprocessableEntity, Err: err}
+		}
+	}
+	files, err := s.config.readRules(params.Params)
 	if err != nil {
 		return &control.Error{Status: http.StatusUnprocessableEntity, Err: err}
 	}
-	if err := s.swap(files); err != nil {
+	news, err := s.swap(files, params)
+	if err != nil {
 		return err
 	}
+	s.params = params
 	logrus.Infof("the rules were reloaded, for %s", s.summary())
-	return nil
+	return news.tell(w)
 }
 
-// swap puts new rules in the place of the old ones in all instances: first
-// everything that can fail, then the exchange.
-func (s *Server) swap(files map[string]*ruleset.File) error {
+// swap puts new rules and parameters in the place of the old ones in all instances:
+// first everything that can fail, then the exchange. It returns what became of the
+// parameters.
+func (s *Server) swap(files map[string]*ruleset.File, params Params) (news, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.stopped {
-		return &control.Error{Status: http.StatusServiceUnavailable, Err: errors.New("recentfs is stopping")}
+		return nil, &control.Error{Status: http.StatusServiceUnavailable, Err: errors.New("recentfs is stopping")}
+	}
+	module := s.answers.module
+	before := module.Params()
+	reload, err := module.Reload(params.Params)
+	if err != nil {
+		return nil, &control.Error{Status: http.StatusUnprocessableEntity, Err: err}
 	}
 	var rollouts []*rollout
 	for _, i := range s.instances {
-		r, err := i.prepare(files[i.rulesFile])
+		r, err := i.prepare(files[i.rulesFile], reload)
 		if err != nil {
+			reload.Cancel()
 			for _, r := range rollouts {
 				err = errors.Join(err, r.cancel())
 			}
-			return err
+			return nil, err
 		}
 		rollouts = append(rollouts, r)
 	}
+	moved := reload.Widen()
 	for _, r := range rollouts {
 		r.commit()
 	}
+	moved = append(moved, reload.Finish()...)
 	s.files = files
 	clear(s.refused) // the new rules may suit them
 	s.reconcile(false)
-	return nil
+	return append(paramNews(s.params, params, before, module.Params()), s.tableNews(moved)...), nil
 }
 
 // summary says how much the rules are for, in a log line.

@@ -62,7 +62,7 @@ func TestReloadNamespaces(t *testing.T) {
 		return nil
 	})
 	write(t, c.Rules, rules("1", "new"))
-	if err := s.Reload(); err != nil {
+	if err := s.Reload(io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	if err := blue.Name("blue"); err != nil {
@@ -107,7 +107,7 @@ func TestReloadRefused(t *testing.T) {
 
 	write(t, c.Rules, rules("4-5", "second"))
 	for range 10 { // the order of the namespaces is random
-		err := s.Reload()
+		err := s.Reload(io.Discard)
 		if status(err) != http.StatusInternalServerError || !strings.Contains(err.Error(), "network namespace blue: ") || !strings.Contains(err.Error(), "queue 5") {
 			t.Fatalf("a reload with a queue that is taken: %v", err)
 		}
@@ -133,7 +133,7 @@ func TestReloadRefused(t *testing.T) {
 		}
 		return nil
 	})
-	if err := s.Reload(); err != nil {
+	if err := s.Reload(io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	if err := blue.Name("blue"); err != nil {
@@ -148,7 +148,7 @@ func TestReloadRefused(t *testing.T) {
 		return nil
 	})
 	write(t, c.Rules, rules("6", "third"))
-	if err := s.Reload(); err != nil {
+	if err := s.Reload(io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{"red", "blue"} {
@@ -171,7 +171,7 @@ func TestReloadsInTurn(t *testing.T) {
 	}
 	s.mu.Lock() // the reload waits for it after it has read the rules
 	done := make(chan error)
-	go func() { done <- s.Reload() }()
+	go func() { done <- s.Reload(io.Discard) }()
 	write(t, c.Rules, strings.ReplaceAll(noQueue, "seen", "first")) // returns once it is being read
 	if s.reloading.TryLock() {
 		t.Error("another reload could begin")
@@ -181,7 +181,7 @@ func TestReloadsInTurn(t *testing.T) {
 	if err := <-done; err != nil {
 		t.Fatal(err)
 	}
-	go func() { done <- s.Reload() }()
+	go func() { done <- s.Reload(io.Discard) }()
 	write(t, c.Rules, strings.ReplaceAll(noQueue, "seen", "second"))
 	if err := <-done; err != nil {
 		t.Fatal(err)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -130,7 +131,7 @@ func TestQueueTakenMeanwhile(t *testing.T) {
 				}
 				return nil
 			})
-			if err := s.Reload(); err == nil || !strings.Contains(err.Error(), said) {
+			if err := s.Reload(io.Discard); err == nil || !strings.Contains(err.Error(), said) {
 				t.Errorf("a reload: %v", err)
 			}
 			if out, err := inMount(s, "grep", "-q", "127.0.0.1", "ns/visitor/seen"); err != nil {
@@ -138,7 +139,7 @@ func TestQueueTakenMeanwhile(t *testing.T) {
 			}
 			if way == without {
 				write(t, c.Rules, strings.ReplaceAll(seenRules, "QUEUE0", "QUEUE1"))
-				if err := s.Reload(); err != nil {
+				if err := s.Reload(io.Discard); err != nil {
 					t.Fatal(err)
 				}
 				s.mu.Lock()
@@ -154,7 +155,7 @@ func TestQueueTakenMeanwhile(t *testing.T) {
 				t.Fatal(err)
 			}
 			if way == reload {
-				if err := s.Reload(); err != nil {
+				if err := s.Reload(io.Discard); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -6,6 +6,7 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"recentfs/capture/nfqueue"
+	"recentfs/match/recent"
 	"recentfs/match/ruleset"
 )
 
@@ -18,8 +19,9 @@ type rollout struct {
 	kept   map[uint16]bool           // all queues that the new rules have
 }
 
-// prepare gets rules ready. Server.mu is held until commit or cancel.
-func (i *instance) prepare(file *ruleset.File) (_ *rollout, err error) {
+// prepare gets rules ready, for a reload of the parameters if it is not nil.
+// Server.mu is held until commit or cancel.
+func (i *instance) prepare(file *ruleset.File, reload *recent.Reload) (_ *rollout, err error) {
 	r := &rollout{instance: i, opened: make(map[uint16]*nfqueue.Queue), kept: make(map[uint16]bool)}
 	defer func() {
 		if err != nil {
@@ -38,7 +40,11 @@ func (i *instance) prepare(file *ruleset.File) (_ *rollout, err error) {
 			return nil, err
 		}
 	}
-	r.set, err = file.Load(i.registry)
+	if reload == nil {
+		r.set, err = file.Load(i.registry)
+	} else {
+		r.set, err = file.LoadFor(reload, i.registry)
+	}
 	return r, err
 }
 

@@ -19,6 +19,7 @@ package daemon
 
 import (
 	"context"
+	"io"
 	"os"
 	"runtime"
 	"strings"
@@ -59,6 +60,7 @@ type Server struct {
 	// reloading serialises reloads, from the reading of the files to the end. So
 	// the reload that began last decides which rules stay.
 	reloading sync.Mutex
+	params    Params // guarded by reloading: as last read
 
 	// mu guards the instances and what they are made of.
 	mu        sync.Mutex
@@ -70,7 +72,7 @@ type Server struct {
 
 // New returns a Server that is not started. It reads the rules.
 func New(c Config) (*Server, error) {
-	files, err := c.readRules()
+	files, err := c.readRules(c.Params.Params)
 	if err != nil {
 		return nil, err
 	}
@@ -85,12 +87,12 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	module, err := recent.NewModule(c.Params, clock)
+	module, err := recent.NewModule(c.Params.Params, clock)
 	if err != nil {
 		return nil, err
 	}
 	return &Server{
-		config: c, clock: clock, answers: mountAnswers{module: module}, procs: runtime.GOMAXPROCS(0),
+		config: c, params: c.Params, clock: clock, answers: mountAnswers{module: module}, procs: runtime.GOMAXPROCS(0),
 		tasks: newTasks(), started: make(chan struct{}), broken: make(chan struct{}, 1),
 		files: files, instances: make(map[namespaces.ID]*instance), refused: make(map[namespaces.ID]string),
 	}, nil
@@ -134,11 +136,11 @@ func (s *Server) Wait(ctx context.Context, hangups <-chan os.Signal) {
 			logrus.Infof("%v: stopping", context.Cause(ctx))
 			return
 		case <-hangups:
-			if err := s.Reload(); err != nil {
+			if err := s.Reload(io.Discard); err != nil {
 				for line := range strings.SplitSeq(err.Error(), "\n") {
 					logrus.Errorf("reload: %s", line)
 				}
-				logrus.Error("reload: the rules stay as they were")
+				logrus.Error("reload: the rules stay as they were, and so do the parameters")
 			}
 		case <-s.tasks.failed:
 			return

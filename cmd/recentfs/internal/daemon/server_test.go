@@ -54,14 +54,14 @@ func TestOneNamespace(t *testing.T) {
 		t.Errorf("the rules are for %s", got)
 	}
 	write(t, s.config.Rules, strings.ReplaceAll(noQueue, "seen", "other"))
-	if err := s.Reload(); err != nil {
+	if err := s.Reload(io.Discard); err != nil {
 		t.Error(err)
 	}
 	if files, err := inMount(s, "ls", "-A"); err != nil || string(files) != "other\n" {
 		t.Errorf("after a reload the mount has %q, %v", files, err)
 	}
 	write(t, s.config.Rules, "-A user\n")
-	if err := s.Reload(); status(err) != http.StatusUnprocessableEntity {
+	if err := s.Reload(io.Discard); status(err) != http.StatusUnprocessableEntity {
 		t.Errorf("bad rules: %v", err)
 	}
 }
@@ -111,7 +111,7 @@ func TestFailures(t *testing.T) {
 			if c.fail == nil {
 				return
 			}
-			if err := s.Reload(); status(err) != http.StatusServiceUnavailable {
+			if err := s.Reload(io.Discard); status(err) != http.StatusServiceUnavailable {
 				t.Errorf("a reload after the end: %v", err)
 			}
 		})
