@@ -8,8 +8,10 @@ RULES   ?=
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 SHELL   := /bin/bash
 
-# What the tests, the demo and the daemon call, and Debian's packages with it. DEPS
-# also has what the benchmark's peers are built from.
+# What the demo calls, what the tests call, and Debian's packages with it. DEPS also
+# has what the benchmark's peers are built from.
+DEMO_TOOLS := ip iptables nc nsenter
+DEMO_DEPS  := iproute2 iptables netcat-openbsd util-linux
 TOOLS := busybox fail2ban-server gcc ip iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft nc nft nsenter perl ping ps python3 setpriv unshare
 DEPS := busybox fail2ban gcc iproute2 iptables iputils-ping libc6-dev libfuse3-dev libnetfilter-queue-dev netcat-openbsd nftables procps python3 util-linux
 
@@ -68,7 +70,9 @@ mutants: root tools ## a few hundred small faults, one at a time: do the tests n
 	$(GO) build -o bin/mutants ./tests/mutants
 	@exec bin/mutants
 
-demo: root tools build ## two namespaces, an ssh port, and a guest who comes too often
+demo: root build ## two namespaces, an ssh port, and a guest who comes too often
+	$(call need,$(DEMO_TOOLS),$(DEMO_DEPS))
+	$(fuse)
 	@tests/demo.sh bin/recentfs
 
 run: root build ## the daemon in the foreground; RULES=FILE for rules of your own
@@ -96,7 +100,7 @@ install: build ## the program, its rules and its systemd unit; DESTDIR and PREFI
 uninstall: ## what install put there, but not your rules
 	rm -f '$(DESTDIR)$(PREFIX)/bin/recentfs' '$(DESTDIR)$(PREFIX)/lib/systemd/system/recentfs.service'
 
-deps: root ## Debian's packages for the tests and the demo (of fail2ban Debian also starts the service)
+deps: root ## Debian's packages for the tests (of fail2ban Debian also starts the service)
 	apt-get update
 	apt-get install -y --no-install-recommends $(DEPS)
 

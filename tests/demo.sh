@@ -26,6 +26,8 @@ trap 'exit 130' INT TERM
 on() { nsenter --net=/run/netns/$1 -- "${@:2}"; }
 # Starts a process in the background, itself and no shell around it.
 start() { nsenter --net=/run/netns/$1 -- "${@:2}" >> "$dir/log" 2>&1 & pids+=($!); }
+# Some releases of nc say on standard error that they connected.
+connects() { on $client nc -z -w 1 192.0.2.1 22 2>/dev/null; }
 bold='' normal=''
 if [ -t 1 ]; then bold=$'\033[1m' normal=$'\033[0m'; fi
 say() { printf '\n%s\n' "$bold$*$normal"; }
@@ -40,7 +42,7 @@ on $client ip address add 192.0.2.7/24 dev eth0
 on $server ip link set eth0 up
 on $client ip link set eth0 up
 start $server nc -lk 192.0.2.1 22
-until on $client nc -z -w 1 192.0.2.1 22; do kill -0 "${pids[0]}"; done
+until connects; do kill -0 "${pids[0]}"; done
 
 say "The rules: four new ssh connections a minute, and the fifth is dropped."
 cat > "$dir/rules" <<'RULES'
@@ -65,7 +67,7 @@ on $server $line
 
 say "The client connects five times."
 for n in 1 2 3 4 5; do
-	if on $client nc -z -w 1 192.0.2.1 22; then answer=connected; else answer="no answer"; fi
+	if connects; then answer=connected; else answer="no answer"; fi
 	printf '  connection %d: %s\n' $n "$answer"
 	case $n in 5) want="no answer" ;; *) want=connected ;; esac
 	[ "$answer" = "$want" ] || { echo "  this one should have been $want:"; cat "$dir/log"; exit 1; }
@@ -82,5 +84,5 @@ show recentfs show SSH
 say "Forgive the client, and it may come again."
 show 'echo -192.0.2.7 > xt_recent/SSH'
 echo -192.0.2.7 > "$dir/xt_recent/SSH"
-on $client nc -z -w 1 192.0.2.1 22
+connects
 echo "  connection 6: connected"

@@ -57,6 +57,8 @@ func TestInstallsWhatIsMissing(t *testing.T) {
 			[]string{"apt-get -qq update", "apt-get -qq install -y --no-install-recommends " + packages}},
 		{"two missing, no apt-get", []string{"nc", "ping"}, false, "make tools", false,
 			"missing: nc ping: install what has them; in Debian these are the packages " + packages, nil},
+		{"the demo asks for no more than it calls", []string{"nc", "python3", "fail2ban-server"}, false, "make demo", false,
+			"missing: nc: install what has them; in Debian these are the packages iproute2 iptables netcat-openbsd util-linux\n", nil},
 		{"no make", []string{"make"}, true, ".ci/run", true, "",
 			[]string{"apt-get update -qq", "apt-get install -qq -y --no-install-recommends make", "make lint", "make test"}},
 	} {
