@@ -82,6 +82,7 @@ run: root build ## the daemon in the foreground; RULES=FILE for rules of your ow
 	$(call need,iptables,iptables)
 	@echo "In another shell, this sends new ssh connections to the rules:"
 	@echo "  $(IPTABLES_LINE)"
+	@echo "  (for IPv6, the same by ip6tables)"
 	@command -v nft >/dev/null || exit 0; \
 	if unshare -n nft -c 'table inet t { chain c { type filter hook input priority 0; queue to 0; }; }' 2>/dev/null; then \
 		echo "or this:"; echo "  $(NFT_LINE)"; \
