@@ -24,6 +24,8 @@ const (
 //     socket. Those of the kernel's own connections (MPTCP, NFS) have one.
 //   - A packet of a tunnel has the socket of the packet in it, perhaps one of the
 //     kernel. It looks like one around a forwarded packet, which has none.
+//   - A forwarded packet has no socket. Before Linux 5.7 it has no device that it came
+//     by either, at POST_ROUTING (ip_output), and then looks like one of this machine.
 //   - Over IPv6 the RST that answers a segment has a socket if there was still a
 //     connection. It looks like one without.
 //   - A packet from a socket of another namespace, in a tunnel that spans both, has
