@@ -4,6 +4,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -36,9 +38,13 @@ func TestIPTables(t *testing.T) {
 			if _, err := exec.LookPath(family.command); err != nil {
 				t.Skip(err)
 			}
+			follows := isFollowed(t, family.command)
 			var rules strings.Builder
 			var want []string
 			for _, c := range readCases(t, family.file) {
+				if !follows && slices.Contains(changedLater, c.rule) {
+					continue
+				}
 				if c.ok {
 					rules.WriteString("-A FORWARD " + c.rule + "\n")
 					want = append(want, strings.TrimRight("-A FORWARD "+c.want, " "))
@@ -62,12 +68,47 @@ func TestIPTables(t *testing.T) {
 				t.Fatalf("%s-save prints %d rules, want %d:\n%s", family.command, len(got), len(want), out)
 			}
 			for i := range got {
-				if got[i] != want[i] {
+				if got[i] != want[i] && (follows || got[i] != numericProtocol(want[i])) {
 					t.Errorf("%s-save prints %s, want %s", family.command, got[i], want[i])
 				}
 			}
 		})
 	}
+}
+
+// changedLater are the rules that later versions of iptables refuse or print in
+// another way than the one that we follow.
+var changedLater = []string{
+	"-m length --length 6:5",
+	"-p tcp -m tcp -m tcp --dpor 22", // nft's prints one -m tcp
+}
+
+// isFollowed reports whether this iptables is of the version that we follow.
+func isFollowed(t *testing.T, command string) bool {
+	version, err := exec.Command(command, "--version").Output()
+	if err != nil {
+		t.Fatalf("%s --version: %v", command, err)
+	}
+	return strings.Contains(string(version), "v1.8.9 ")
+}
+
+// numericProtocol is a saved rule as later versions of iptables-nft print it, which
+// have no names for the protocols of /etc/protocols.
+func numericProtocol(rule string) string {
+	before, after, found := strings.Cut(rule, "-p ")
+	if !found {
+		return rule
+	}
+	name, rest, more := strings.Cut(after, " ")
+	n, ok := protocolNumber(name)
+	if !ok {
+		return rule
+	}
+	rule = before + "-p " + strconv.Itoa(int(n))
+	if more {
+		rule += " " + rest
+	}
+	return rule
 }
 
 // filter is the kernel's table around rules.
