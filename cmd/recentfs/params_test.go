@@ -54,11 +54,21 @@ options xt_recent ip_list_gid=3 \`), 0o600); err != nil {
 			t.Errorf("%s: %+v, %v, want %+v", c.name, got, err, c.want)
 		}
 	}
-	if err := os.WriteFile(conf, []byte("\noptions xt_recent ip_list_tot=x\n"), 0o600); err != nil {
-		t.Fatal(err)
+
+	// A reload reads the file again, and tells its parameters from those of -o.
+	flags := paramFlags{compat: "classic", modprobeConf: conf, options: []string{"ip_list_tot=8"}}
+	if got, err := flags.read(); err != nil || got.ListTot != 8 || got.File.ListTot != 7 || got.PktListTot != 9 {
+		t.Errorf("%+v, %v", got, err)
 	}
-	bad := paramFlags{compat: "classic", modprobeConf: conf}
-	if _, err := bad.params(); err == nil || !strings.HasPrefix(err.Error(), conf+":2: ip_list_tot") {
-		t.Errorf("a bad line: %v", err)
+	for _, c := range []struct{ text, err string }{
+		{"\noptions xt_recent ip_list_tot=x\n", conf + ":2: ip_list_tot"},
+		{"options xt_recent ip_pkt_list_tot=0\n", conf + ": ip_pkt_list_tot=0: "},
+	} {
+		if err := os.WriteFile(conf, []byte(c.text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := flags.read(); err == nil || !strings.HasPrefix(err.Error(), c.err) {
+			t.Errorf("%q: %v", c.text, err)
+		}
 	}
 }

@@ -14,9 +14,9 @@
 //
 // # Locks
 //
-// The order is Registry.mu or Cursor.mu, then Table.copying, then Table.mu. No lock
-// is held across an Event. A Batch holds a Table.mu until End. Table.Chattr calls its
-// argument under Table.mu.
+// The order is Registry.mu or Cursor.mu, then Table.copying, then Table.mu. Module.mu
+// is taken last. No lock is held across an Event. A Batch holds a Table.mu until End.
+// Table.Chattr calls its argument under Table.mu.
 //
 // # The format of a region
 //
