@@ -79,10 +79,8 @@ func (s *Server) tableNews(moved []recent.Resized) (all news) {
 		for _, m := range own {
 			var became string
 			switch {
-			case m.Dropped == 0 && !m.Emptied:
-				whole++
-				continue
 			case m.Dropped == 0:
+				whole++
 				continue
 			case m.Emptied:
 				became = fmt.Sprintf("is empty now, and had %d addresses: a rule counts more hits than it kept stamps", m.Dropped)

@@ -142,6 +142,7 @@ func TestReloadParamsOfNamespaces(t *testing.T) {
 	for name, n := range map[string]int{"red": 20, "blue": 10} {
 		fill(t, s, name, "seen", n)
 	}
+	mapped := used(t).gigabytes
 	for _, step := range []struct {
 		name     string
 		limit    uint32
@@ -151,6 +152,7 @@ func TestReloadParamsOfNamespaces(t *testing.T) {
 		blue     int
 		released bool // the queue
 	}{
+		{"a limit of gigabytes, refused", tableSize, counting("5", 1), "", 20, 10, false},
 		{"a limit, refused", 15, counting("5", 1), "", 20, 10, false},
 		{"a hitcount, refused", 100, counting("5", 60), "", 20, 10, false},
 		{"a limit", 15, counting("5", 1), "ip_list_tot is 15 now, and was 100\n" +
@@ -182,6 +184,9 @@ func TestReloadParamsOfNamespaces(t *testing.T) {
 			if red, blue := addresses(t, s, "red", "seen"), addresses(t, s, "blue", "seen"); red != step.red || blue != step.blue {
 				t.Fatalf("%s: %d and %d addresses", step.name, red, blue)
 			}
+		}
+		if now := used(t).gigabytes; now > mapped+1 {
+			t.Errorf("%s: %d GB are mapped, and were %d before", step.name, now, mapped)
 		}
 	}
 	if q := red.Queues(t); len(q) != 1 {
