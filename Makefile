@@ -98,7 +98,7 @@ install: build ## the program, its rules and its systemd unit; DESTDIR and PREFI
 	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
 	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' cmd/recentfs/recentfs.service > '$(DESTDIR)$(PREFIX)/lib/systemd/system/recentfs.service'
 
-uninstall: ## what install put there, but not your rules
+uninstall: ## removes what install put there, but not your rules; first systemctl disable --now recentfs
 	rm -f '$(DESTDIR)$(PREFIX)/bin/recentfs' '$(DESTDIR)$(PREFIX)/lib/systemd/system/recentfs.service'
 
 deps: root ## Debian's packages for the tests (of fail2ban Debian also starts the service)

@@ -66,7 +66,9 @@ func (r *reader) unknownJump(option, name string) error {
 		names = append(names, t.name)
 	}
 	for _, c := range r.file.chains {
-		names = append(names, c.name)
+		if !c.builtin {
+			names = append(names, c.name)
+		}
 	}
 	if likely := similar(name, names); likely != "" {
 		return fmt.Errorf("%s %s: no chain or target has this name: did you mean %s?", option, name, likely)
