@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"recentfs/namespaces"
 	"recentfs/tests/lab"
 )
 
@@ -87,7 +88,11 @@ func TestNetnsStorm(t *testing.T) {
 		}
 		return nil
 	})
+	inContainer := namespaces.CheckProcesses() // the daemon warns of it, and nothing is wrong
 	for line := range strings.Lines(d.Output.String()) {
+		if inContainer != nil && strings.Contains(line, inContainer.Error()) {
+			continue
+		}
 		if strings.Contains(line, "level=error") || strings.Contains(line, "level=warning") {
 			t.Errorf("the daemon says: %s", line)
 		}
