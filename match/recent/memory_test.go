@@ -4,7 +4,12 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"slices"
+	"strings"
 	"testing"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 // addressSpace is how much of it the process has mapped: statm of proc(5).
@@ -168,6 +173,45 @@ func TestUnmapWaits(t *testing.T) {
 			<-moved
 		})
 	}
+}
+
+// TestHugePages: a table asks for huge pages once it has many entries.
+func TestHugePages(t *testing.T) {
+	if _, err := os.Stat("/sys/kernel/mm/transparent_hugepage"); err != nil {
+		t.Skipf("this kernel has no huge pages to ask for: %v", err)
+	}
+	w := newWorld(t, func(p *Params) { p.ListTot = 2 * manyEntries }, Classic)
+	set := w.rule(Info{CheckSet: Set})
+	for i := 1; i <= manyEntries; i++ {
+		once(set, 1000, unix.NFPROTO_IPV4, &[16]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}, nil, 64, false)
+		if i < manyEntries-1 {
+			continue
+		}
+		if got, want := asksForHugePages(t, &set.table.memory.bytes[0]), i == manyEntries; got != want {
+			t.Errorf("with %d entries: asks %t, want %t", i, got, want)
+		}
+	}
+}
+
+// asksForHugePages reads the flag hg of a mapping, as proc_pid_smaps(5) describes it.
+func asksForHugePages(t *testing.T, first *byte) bool {
+	t.Helper()
+	text, err := os.ReadFile("/proc/self/smaps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, within := uintptr(unsafe.Pointer(first)), false
+	for line := range strings.Lines(string(text)) {
+		var from, to uintptr
+		if n, _ := fmt.Sscanf(line, "%x-%x ", &from, &to); n == 2 {
+			within = from <= at && at < to
+		}
+		if flags, ok := strings.CutPrefix(line, "VmFlags:"); ok && within {
+			return slices.Contains(strings.Fields(flags), "hg")
+		}
+	}
+	t.Fatal("the table's memory is not mapped")
+	return false
 }
 
 // TestZero wipes memory of less than a page, of one, and of some.
