@@ -50,3 +50,15 @@ func TestReadDoesNotStarve(t *testing.T) {
 		}
 	}
 }
+
+// TestCopyOfWhatIsGone: a table may go between the beginning of a read and its copy.
+func TestCopyOfWhatIsGone(t *testing.T) {
+	w := newWorld(t, nil, Classic)
+	set := w.rule(Info{CheckSet: Set})
+	w.arrives(set, "192.0.2.1", 64)
+	c := set.table.Cursor()
+	w.Destroy(set)
+	if _, _, err := c.copyEntries(new(scratch), 1); err != errGone {
+		t.Errorf("a copy out of a table that is gone: %v", err)
+	}
+}

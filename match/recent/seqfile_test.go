@@ -30,6 +30,7 @@ func TestReadAsSeqFile(t *testing.T) {
 		rest  int   // what is left after the table was emptied
 	}{
 		{"nothing", nil, nil, 0},
+		{"a line and no bytes", []int{line, 0}, []int{line, 0}, 0},
 		{"a piece", []int{1}, []int{1}, line - 1},
 		{"a line", []int{line}, []int{line}, 0},
 		{"a line in pieces", []int{1, line - 1}, []int{1, line - 1}, line},
@@ -60,6 +61,44 @@ func TestReadAsSeqFile(t *testing.T) {
 				t.Errorf("after the table was emptied: %d, %v, want %d", n, err, c.rest)
 			}
 		})
+	}
+}
+
+// TestReadOfAFullPage reads a page where lines fill it to its last byte. seq_file's
+// buffer must have room for one byte more (seq_has_overflowed), so that the last of
+// these lines is left to the next read.
+func TestReadOfAFullPage(t *testing.T) {
+	const page = 4096 // PAGE_SIZE
+	w := newWorld(t, nil, Classic)
+	set := w.rule(Info{CheckSet: Set})
+	size, last := 0, 0
+	add := func(src string, stamps int) {
+		for range stamps {
+			w.arrives(set, src, 64)
+		}
+		all := len(w.read(w.Table("t").Cursor(), 1<<20))
+		size, last = all, all-size
+	}
+	add("10.1.0.99", 1)
+	for i := 0; page-size >= 2*last; i++ {
+		add(fmt.Sprint("10.1.0.", 100+i), 1)
+	}
+	const stamp = len(", 1000")
+	short := len("src=1.1.1.1 ttl: 64 last_seen: 1000 oldest_pkt: 1 1000\n")
+	more := page - size - short
+	add([]string{"1.1.1.1", "1.1.1.10", "1.1.1.100", "1.1.10.100", "1.1.100.100", "1.10.100.100"}[more%stamp], 1+more/stamp)
+	if size != page {
+		t.Fatalf("the lines have %d bytes, want %d", size, page)
+	}
+	add("10.1.0.1", 1)
+	for _, c := range []struct{ size, want int }{{page, 0}, {page + 1, page}} {
+		n, err := w.Table("t").Cursor().ReadAt(make([]byte, c.size), 0)
+		if c.want == 0 {
+			c.want = page - (short + more)
+		}
+		if n != c.want || err != nil {
+			t.Errorf("a read of %d gives %d, %v, want %d", c.size, n, err, c.want)
+		}
 	}
 }
 
