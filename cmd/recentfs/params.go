@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"os"
 	"strconv"
@@ -72,35 +71,29 @@ func (f *paramFlags) read() (p daemon.Params, err error) {
 // readModprobeConf takes the parameters of xt_recent, and of ipt_recent as the
 // module was called before Linux 2.6.28, from a file of modprobe.d(5).
 func readModprobeConf(p *recent.Params, file string) error {
-	f, err := os.Open(file)
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return fmt.Errorf("%w: name a file of modprobe.d by --modprobe-conf", err)
 	}
-	defer f.Close()
-	sc := bufio.NewScanner(f)
 	var joined string
 	found := false
-	for line := 1; sc.Scan(); line++ {
-		joined += sc.Text()
-		if before, ok := strings.CutSuffix(joined, `\`); ok {
+	lines := strings.Split(string(text), "\n")
+	for i, line := range lines {
+		joined += strings.TrimSuffix(line, "\r")
+		if before, more := strings.CutSuffix(joined, `\`); more {
 			joined = before
-			continue
+			if i+1 < len(lines) {
+				continue
+			}
 		}
 		ours, err := modprobeLine(p, strings.Fields(joined))
+		if err != nil {
+			return fmt.Errorf("%s:%d: %w", file, i+1, err)
+		}
 		found = found || ours
 		joined = ""
-		if err != nil {
-			return fmt.Errorf("%s:%d: %w", file, line, err)
-		}
 	}
-	if err := sc.Err(); err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	ours, err := modprobeLine(p, strings.Fields(joined))
-	if err != nil {
-		return fmt.Errorf("%s: %w", file, err)
-	}
-	if !found && !ours {
+	if !found {
 		logrus.Warnf("%s: no line of it sets a parameter: 'options xt_recent ip_list_tot=1000' is one that does", file)
 	}
 	return nil

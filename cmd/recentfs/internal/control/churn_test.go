@@ -164,3 +164,53 @@ func TestLateReader(t *testing.T) {
 		t.Errorf("the silent connection is open: %v", err)
 	}
 }
+
+// watched is a connection that tells when it is read.
+type watched struct {
+	*net.UnixConn
+	onRead func()
+}
+
+func (w *watched) Read(p []byte) (int, error) {
+	w.onRead()
+	return w.UnixConn.Read(p)
+}
+
+// TestStateBeforeRead has bytes leave the socket only once their connection does not
+// count as silent any more, be it a single byte. The end of the connection is no byte.
+func TestStateBeforeRead(t *testing.T) {
+	for _, c := range []struct {
+		text string
+		want state
+	}{{"GET", asking}, {"G", asking}, {"", silent}} {
+		t.Run(c.text, func(t *testing.T) {
+			fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := unix.Write(fds[0], []byte(c.text)); err != nil {
+				t.Fatal(err)
+			}
+			unix.Close(fds[0])
+			file := os.NewFile(uintptr(fds[1]), "socket")
+			socket, err := net.FileConn(file)
+			file.Close()
+			if err != nil {
+				t.Fatal(err)
+			}
+			l := &limiter{max: 1}
+			client := &conn{limiter: l}
+			client.Conn = &watched{socket.(*net.UnixConn), func() {
+				if client.state != c.want {
+					t.Errorf("it is read in state %d, want %d", client.state, c.want)
+				}
+			}}
+			l.open = append(l.open, client)
+			defer client.Close()
+			buf := make([]byte, 9)
+			if n, _ := client.Read(buf); string(buf[:n]) != c.text {
+				t.Errorf("%q was read", buf[:n])
+			}
+		})
+	}
+}

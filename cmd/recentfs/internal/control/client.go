@@ -46,24 +46,23 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 // Rules writes the rules at work with their counters: those of the network
 // namespace of that name, or all where netns is empty.
 func (c *Client) Rules(w io.Writer, netns string) error {
-	target := "/rules"
+	target := url.URL{Path: "/rules"}
 	if netns != "" {
-		target += "?" + url.Values{"netns": {netns}}.Encode()
+		target.RawQuery = url.Values{"netns": {netns}}.Encode()
 	}
 	return c.request(w, http.MethodGet, target)
 }
 
 // Reload has the daemon read its rules and parameters again, and returns when they
 // are at work. It writes what becomes of parameters that changed.
-func (c *Client) Reload(w io.Writer) error { return c.request(w, http.MethodPost, "/reload") }
+func (c *Client) Reload(w io.Writer) error {
+	return c.request(w, http.MethodPost, url.URL{Path: "/reload"})
+}
 
 // request writes the answer to w. An answer that is an error is an Error.
-func (c *Client) request(w io.Writer, method, target string) error {
-	request, err := http.NewRequest(method, "http://recentfs"+target, nil)
-	if err != nil {
-		return err
-	}
-	answer, err := c.http.Do(request)
+func (c *Client) request(w io.Writer, method string, target url.URL) error {
+	target.Scheme, target.Host = "http", "recentfs"
+	answer, err := c.http.Do(&http.Request{Method: method, URL: &target})
 	if err != nil {
 		return c.explain(err)
 	}

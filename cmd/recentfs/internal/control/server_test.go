@@ -118,26 +118,39 @@ func TestNoAnswer(t *testing.T) {
 			}
 			t.Cleanup(func() { l.Close() })
 		}, "cannot connect: connect: protocol wrong type for socket: name the socket of a running recentfs by --control"},
-		{"somebody who ends the connection", func(t *testing.T, path string) {
-			l, err := net.Listen("unix", path)
-			if err != nil {
-				t.Fatal(err)
-			}
-			t.Cleanup(func() { l.Close() })
-			go func() {
-				if c, err := l.Accept(); err == nil {
-					c.Close()
-				}
-			}()
-		}, "recentfs ended the connection without an answer"},
+		{"somebody who ends the connection", answers(""), "recentfs ended the connection without an answer"},
+		{"half an answer", answers("HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf"), "recentfs ended the connection without an answer: unexpected EOF"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			path := t.TempDir() + "/c.sock"
 			c.make(t, path)
-			if err := NewClient(path).Reload(io.Discard); err == nil || !strings.Contains(err.Error(), path+": "+c.want) {
-				t.Errorf("%v, want %q", err, c.want)
+			var text strings.Builder
+			if err := NewClient(path).Reload(&text); err == nil || !strings.Contains(err.Error(), path+": "+c.want) || text.Len() > 0 {
+				t.Errorf("%v, want %q; it prints %q", err, c.want, &text)
 			}
 		})
+	}
+}
+
+// answers listens at a path and gives a client that answer, whatever it asks.
+func answers(text string) func(t *testing.T, path string) {
+	return func(t *testing.T, path string) {
+		l, err := net.Listen("unix", path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { l.Close() })
+		go func() {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer c.Close()
+			if text != "" {
+				_, _ = c.Read(make([]byte, maxHeader))
+				_, _ = io.WriteString(c, text)
+			}
+		}()
 	}
 }
 

@@ -61,6 +61,9 @@ func TestQuery(t *testing.T) {
 			n, err := c.query.run(strings.NewReader(table), now, false, func(e *Entry) error {
 				text := e.Address.String()
 				got += text[len(text)-1:]
+				if c.query.Sort != "" && e.Stamps != nil {
+					t.Errorf("%v has stamps that are another's by now", e.Address)
+				}
 				return nil
 			})
 			if err != nil || got != c.want || n != len(c.want) {

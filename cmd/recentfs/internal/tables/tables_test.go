@@ -247,3 +247,47 @@ func prefix(t *testing.T, s string) netip.Prefix {
 type failing struct{}
 
 func (failing) Write([]byte) (int, error) { return 0, unix.ENOSPC }
+
+// TestNoProc has descriptors of which procfs knows nothing.
+func TestNoProc(t *testing.T) {
+	if _, err := checkDir(-1); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("no directory: %v", err)
+	}
+}
+
+// interrupted is a file system with a file that opens at the second try.
+type interrupted struct {
+	fuse.RawFileSystem
+	tries int
+}
+
+func (i *interrupted) Lookup(_ <-chan struct{}, _ *fuse.InHeader, _ string, out *fuse.EntryOut) fuse.Status {
+	out.NodeId, out.Attr.Mode = 2, unix.S_IFREG|0o644
+	return fuse.OK
+}
+
+func (i *interrupted) Open(_ <-chan struct{}, _ *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
+	if i.tries++; i.tries == 1 {
+		return fuse.EINTR
+	}
+	return fuse.OK
+}
+
+// TestInterrupted opens a file again where a signal came between.
+func TestInterrupted(t *testing.T) {
+	lab.NeedRoot(t)
+	dir := lab.TempDir(t)
+	i := &interrupted{RawFileSystem: fuse.NewDefaultRawFileSystem()}
+	server, err := fuse.NewServer(i, dir, &fuse.MountOptions{Name: "other", DirectMountStrict: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	go server.Serve()
+	t.Cleanup(func() { server.Unmount() })
+	lab.WarmMount(t, dir)
+	fd, err := openat(unix.AT_FDCWD, filepath.Join(dir, "file"), unix.O_RDONLY)
+	if err != nil || i.tries != 2 {
+		t.Fatalf("%v after %d tries", err, i.tries)
+	}
+	unix.Close(fd)
+}
