@@ -3,7 +3,11 @@ package daemon
 import (
 	"bytes"
 	"errors"
+	"fmt"
+	"os"
+	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -100,4 +104,148 @@ func TestOwnerWhileReloading(t *testing.T) {
 		}
 		i.registry.Destroy(rules[0])
 	}
+}
+
+// TestFirstRefused starts where another program holds the queue of one of two
+// namespaces. If that was named, it is an error, which leaves nothing behind. Among
+// all of them it is refused, and the other is served.
+func TestFirstRefused(t *testing.T) {
+	lab.NewNamed(t, "red")
+	lab.NewNamed(t, "blue")
+	ns, err := namespaces.Open(filepath.Join(lab.NetnsDir, "blue"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ns.Close()
+	var other *nfqueue.Queue
+	if err := ns.Do(func() (err error) { other, err = nfqueue.Open(0); return err }); err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	const why = "network namespace blue: queue 0: taken by process "
+	t.Run("named", func(t *testing.T) {
+		c := newConfig(t, []string{"red", "blue"}, seenRules)
+		before, descriptors := list(t, filepath.Dir(c.Rules)), 0
+		for range 3 {
+			s := c.new(t, os.Stderr)
+			if err := s.Start(t.Context()); err == nil || !strings.HasPrefix(err.Error(), why) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("%v, want %q", err, why)
+			}
+			if after := list(t, filepath.Dir(c.Rules)); !slices.Equal(after, before) {
+				t.Errorf("it leaves %q, and found %q", after, before)
+			}
+			if descriptors == 0 {
+				descriptors = lab.Descriptors(t) // what Go itself opens is open now
+			}
+			lab.Eventually(t, "no descriptor is left", func() error {
+				if now := lab.Descriptors(t); now > descriptors {
+					return fmt.Errorf("%d are open, and were %d", now, descriptors)
+				}
+				return nil
+			})
+		}
+	})
+	t.Run("all", func(t *testing.T) {
+		var log lab.Output
+		s := newConfig(t, []string{"all"}, seenRules).start(t, &log)
+		for name, want := range map[string]string{"red": "seen", "blue": "network namespace blue has no rules here: see 'recentfs run --netns'"} {
+			if got := tableOf(s, name); got != want {
+				t.Errorf("the rules of %s: %s, want %s", name, got, want)
+			}
+		}
+		if got := log.String(); strings.Count(got, "\n") != 1 || !strings.Contains(got, why) || !strings.Contains(got, "the namespace has no tables for now: recentfs tries again every 10s") {
+			t.Errorf("it says %q", got)
+		}
+		if folders, err := inMount(s, "ls", "ns"); err != nil || strings.Contains(string(folders), "blue") {
+			t.Errorf("the folders are %q, %v", folders, err)
+		}
+	})
+}
+
+// TestFolderInTheWay has a namespace come whose folder is there already.
+func TestFolderInTheWay(t *testing.T) {
+	lab.NewNamed(t, "red")
+	blue := lab.NewNetns(t)
+	var log lab.Output
+	s := newConfig(t, []string{"all"}, noQueue).start(t, &log)
+	if _, err := s.folders.Add("blue"); err != nil {
+		t.Fatal(err)
+	}
+	blue.Attach(t, "blue")
+	lab.Eventually(t, "blue is refused", func() error {
+		if got := log.String(); !strings.Contains(got, `there is a folder \"blue\" already; the namespace has no tables for now`) {
+			return errors.New(got)
+		}
+		return nil
+	})
+	s.folders.Remove("blue")
+	s.check()
+	if got := tableOf(s, "blue"); got != "seen" {
+		t.Errorf("the rules of blue: %s", got)
+	}
+}
+
+// TestGoneBadly has a namespace go whose instance cannot be taken down as it should.
+func TestGoneBadly(t *testing.T) {
+	lab.NewNamed(t, "red")
+	var log lab.Output
+	s := newConfig(t, []string{"red"}, noQueue).start(t, &log)
+	s.mu.Lock()
+	for _, i := range s.instances {
+		if err := i.namespace.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	s.mu.Unlock()
+	if err := lab.Detach("red"); err != nil {
+		t.Fatal(err)
+	}
+	lab.Eventually(t, "it says so", func() error {
+		if got := log.String(); !strings.Contains(got, "network namespace red: close ") || !strings.Contains(got, "file already closed") {
+			return errors.New(got)
+		}
+		return nil
+	})
+	if got := s.summary(); got != "0 queues in 0 network namespaces" {
+		t.Errorf("the rules are for %s", got)
+	}
+}
+
+// TestSelf has the links lead processes to their tables, as long as there are any.
+func TestSelf(t *testing.T) {
+	red := lab.NewNamed(t, "red")
+	sleeper := exec.Command("sleep", "infinity")
+	if err := red.Start(sleeper); err != nil {
+		t.Fatal(err)
+	}
+	defer sleeper.Wait()
+	defer sleeper.Process.Kill()
+	ended := exec.Command("true")
+	if err := ended.Run(); err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t, []string{"red"})
+	folder := filepath.Join(s.tables.Dir(), "ns/red")
+	for _, c := range []struct {
+		name string
+		pid  int
+		want string
+	}{
+		{"a process in a namespace that is served", sleeper.Process.Pid, folder},
+		{"in another", os.Getpid(), nowhere},
+		{"that has ended", ended.Process.Pid, nowhere},
+	} {
+		if got := s.answers.dirOf(uint32(c.pid)); got != c.want {
+			t.Errorf("a process %s has its tables in %s, want %s", c.name, got, c.want)
+		}
+	}
+	if err := lab.Detach("red"); err != nil {
+		t.Fatal(err)
+	}
+	lab.Eventually(t, "the namespace is let go", func() error {
+		if got := s.answers.dirOf(uint32(sleeper.Process.Pid)); got != nowhere {
+			return fmt.Errorf("the tables of its process are in %s", got)
+		}
+		return nil
+	})
 }

@@ -114,6 +114,9 @@ func TestFailures(t *testing.T) {
 			if err := s.Reload(io.Discard); status(err) != http.StatusServiceUnavailable {
 				t.Errorf("a reload after the end: %v", err)
 			}
+			if err := s.Rules(io.Discard, ""); err != nil {
+				t.Errorf("the rules after the end: %v", err)
+			}
 		})
 	}
 }
