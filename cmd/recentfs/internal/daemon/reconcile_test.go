@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"testing"
@@ -124,6 +125,7 @@ func TestFirstRefused(t *testing.T) {
 	defer other.Close()
 	const why = "network namespace blue: queue 0: taken by process "
 	t.Run("named", func(t *testing.T) {
+		defer debug.SetGCPercent(debug.SetGCPercent(-1)) // it would close files that are forgotten
 		c := newConfig(t, []string{"red", "blue"}, seenRules)
 		before, descriptors := list(t, filepath.Dir(c.Rules)), 0
 		for range 3 {
