@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -258,7 +259,7 @@ func TestNoProc(t *testing.T) {
 // interrupted is a file system with a file that opens at the second try.
 type interrupted struct {
 	fuse.RawFileSystem
-	tries int
+	tries atomic.Int32
 }
 
 func (i *interrupted) Lookup(_ <-chan struct{}, _ *fuse.InHeader, _ string, out *fuse.EntryOut) fuse.Status {
@@ -267,7 +268,7 @@ func (i *interrupted) Lookup(_ <-chan struct{}, _ *fuse.InHeader, _ string, out 
 }
 
 func (i *interrupted) Open(_ <-chan struct{}, _ *fuse.OpenIn, _ *fuse.OpenOut) fuse.Status {
-	if i.tries++; i.tries == 1 {
+	if i.tries.Add(1) == 1 {
 		return fuse.EINTR
 	}
 	return fuse.OK
@@ -286,8 +287,8 @@ func TestInterrupted(t *testing.T) {
 	t.Cleanup(func() { server.Unmount() })
 	lab.WarmMount(t, dir)
 	fd, err := openat(unix.AT_FDCWD, filepath.Join(dir, "file"), unix.O_RDONLY)
-	if err != nil || i.tries != 2 {
-		t.Fatalf("%v after %d tries", err, i.tries)
+	if err != nil || i.tries.Load() != 2 {
+		t.Fatalf("%v after %d tries", err, i.tries.Load())
 	}
 	unix.Close(fd)
 }
