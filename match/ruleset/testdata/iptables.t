@@ -202,6 +202,7 @@ foo;belongs to no option;FAIL
 -p tcp -m multiport --ports 1,2,3,4,6,7,8,9,10,11,12,13,14,15,16,17;more than 15 ports;FAIL
 -p tcp -m multiport --sports 1024:65536;neither a number;FAIL
 -p tcp -m multiport --sports 22:22;larger one;FAIL
+-p tcp --tcp-flags SYN -s 1.2.3.4;needs two lists;FAIL
 -p tcp --dport 2:1;--dport 2:1: the first port is the larger one;FAIL
 -p tcp -m tcp -m tcp --dpor 22;-p tcp -m tcp -m tcp --dport 22;OK
 -p tcp -m multiport --sports 1 --dports 2;takes one of;FAIL
