@@ -111,13 +111,7 @@ func try(ctx context.Context, m *mutant, work string, all bool) (result, error) 
 		}
 		// The tests build the program themselves.
 		env := []string{"GOFLAGS=" + os.Getenv("GOFLAGS") + " -overlay=" + overlay}
-		e, err := runFramed(ctx, s.dir, env, s.limit(), binary, s.args()...)
-		if e.why == timedOut { // a busy machine must not look like a test that noticed
-			e, err = runFramed(ctx, s.dir, env, 3*s.limit(), binary, s.args()...)
-		}
-		if err == nil {
-			err = ctx.Err()
-		}
+		e, err := s.notice(ctx, env, binary)
 		if err != nil {
 			return r, err
 		}
