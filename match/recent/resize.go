@@ -23,7 +23,8 @@ const evictAtOnce = 256
 
 // resize moves the table's entries to an empty region of another size. What does
 // not fit is dropped: the least recently seen entries, and the oldest stamps of
-// each entry. Packets wait while the entries are copied, but not for all else.
+// each entry. Packets wait while the entries are copied, and for nothing else. The
+// rules of the Reload keep the table alive.
 func (t *Table) resize(to region) (kept, dropped uint32) {
 	limit := to.header.limit
 	for enough := false; !enough; {
@@ -35,11 +36,6 @@ func (t *Table) resize(to region) (kept, dropped uint32) {
 	}
 	t.warm(&to)
 	t.lockToChange()
-	if t.dead {
-		t.mu.Unlock()
-		to.memory.release()
-		return 0, dropped
-	}
 	dropped += t.evict(limit, t.header.entries) // those that have come since
 	if numbers := to.carryOver(&t.region); numbers != nil {
 		t.layout = t.layout.renumber(numbers)
@@ -164,8 +160,9 @@ func (a numbering) of(n uint32) uint32 {
 }
 
 // layout tells cursors, which remember a slot by its number, that the slots were
-// numbered anew. Each cursor knows the layout of its number, and goes on from it to
-// the last one. Nobody else keeps those before. Table.mu guards it.
+// numbered anew. A cursor keeps the layout that its number is of, and follows the
+// chain from there to the table's. The garbage collector frees the layouts before
+// that of the slowest cursor. Table.mu guards it.
 type layout struct {
 	after *layout // nil: this is the last one
 	anew  numbering
@@ -177,8 +174,8 @@ func (l *layout) renumber(anew numbering) *layout {
 	return l.after
 }
 
-// follow brings a cursor to the table's layout. What stands at or after the
-// cursor's slot does so after it, too. t.mu is held.
+// follow brings a cursor to the table's layout: its next slot comes right after the
+// entries that were before it. t.mu is held.
 func (c *Cursor) follow(w *scratch) {
 	if c.layout == nil { // at the start, which is 1 in each
 		c.layout = c.t.layout
