@@ -41,8 +41,8 @@ const (
 )
 
 const (
-	// soon is how long after a read its reader asks for the next part. Who looks at
-	// a table again and again mostly waits longer.
+	// soon is how long after a read its reader asks for the next part. A program that
+	// looks at a table again and again mostly waits longer.
 	soon = time.Second
 	// repeatLimit is how many reads in a row may be for one offset before we look
 	// who does that. A reader that does not end has up to 240 MB by then.
@@ -62,13 +62,17 @@ const (
 	furtherPiece
 )
 
+// nearlyMaxRead is less than what lies between the begins of two pieces: MaxRead, or
+// a part of a page less where the buffer does not begin with a page.
+const nearlyMaxRead = device.MaxRead / 2
+
 // place tells where a read is that comes with an offset. The error ends a reader
 // that would not end otherwise: it cannot move the position.
 func (r *repeats) place(off int64, thread uint32) (place, error) {
 	again := off == r.off && r.count > 0
 	if thread == r.opener && r.goingOn != no {
 		switch {
-		case off >= r.off+device.MaxRead/2 && (r.size >= device.MaxRead/2 || r.at.IsZero()):
+		case off >= r.off+nearlyMaxRead && (r.size >= nearlyMaxRead || r.at.IsZero()):
 			return furtherPiece, nil
 		case r.goingOn == unknown && off != r.off:
 			r.goingOn = no

@@ -82,7 +82,7 @@ func (m *Mountpoint) mountAgain() (bool, error) {
 func WatchMounts(changed chan<- struct{}) (stop func(), err error) {
 	f, err := os.Open("/proc/self/mountinfo")
 	if err != nil {
-		return nil, fmt.Errorf("watch the mounts: %w", err)
+		return nil, fmt.Errorf("watch the mounts: %w: recentfs needs /proc (mount -t proc proc /proc)", err)
 	}
 	raw, err := f.SyscallConn()
 	if err != nil {
