@@ -26,7 +26,8 @@ func runCommand() *cobra.Command {
 		Short: "Decide packets and serve the tables, until SIGTERM or SIGINT",
 		Long: `run mounts the tables, binds the queues that the rules name, prints "ready" and
 decides packets until SIGTERM or SIGINT. SIGHUP reads the rules and the file of
---modprobe-conf again, as 'recentfs reload' does. It stays in the foreground and logs to standard error.
+--modprobe-conf again, as 'recentfs reload' does. It stays in the foreground and
+logs to standard error.
 
 Without --rules it runs the example that 'recentfs check' prints: four new ssh
 connections a minute.

@@ -70,7 +70,7 @@ table T keeps 4 of 9 addresses, those that were seen last
 	write("ip_list_tot=6 ip_pkt_list_tot=3 ip_list_perms=0600")
 	d.Signal(syscall.SIGHUP)
 	lab.Eventually(t, "the daemon reloads", func() error {
-		if got := parameter("ip_list_tot"); got != "6\n" || !strings.Contains(d.Output.String(), "1 table of another size: all addresses stay") {
+		if got := parameter("ip_list_tot"); got != "6\n" || !strings.Contains(d.Output.String(), "1 table changed in size: all addresses stay") {
 			return fmt.Errorf("ip_list_tot is %s; it says %s", got, &d.Output)
 		}
 		return nil

@@ -68,8 +68,8 @@ func (s *Server) keepMounts(ctx context.Context, ready func()) error {
 }
 
 // A look at the mounts takes long where there are thousands, and these may come and
-// go all the time. It is followed by a rest that is so many times as long, within
-// limits. So somebody who unmounts in a loop keeps nobody busy either.
+// go all the time. So a rest follows that is restFactor times as long as the look,
+// within limits. Somebody who unmounts in a loop keeps nobody busy either.
 const (
 	restFactor   = 20
 	shortestRest = 20 * time.Millisecond

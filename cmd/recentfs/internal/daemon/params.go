@@ -91,7 +91,7 @@ func (s *Server) tableNews(moved []recent.Resized) (all news) {
 		}
 	}
 	if whole > 0 {
-		all = append(all, item{logrus.InfoLevel, count(whole, "table") + " of another size: all addresses stay"})
+		all = append(all, item{logrus.InfoLevel, count(whole, "table") + " changed in size: all addresses stay"})
 	}
 	return all
 }

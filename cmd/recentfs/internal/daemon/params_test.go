@@ -72,7 +72,7 @@ func TestReloadParams(t *testing.T) {
 	}{
 		{"nothing", func() {}, "", 0, 20},
 		{"more addresses", func() { both(func(p *recent.Params) { p.ListTot = 200 }) },
-			"ip_list_tot is 200 now, and was 100\n1 table of another size: all addresses stay\n", 0, 20},
+			"ip_list_tot is 200 now, and was 100\n1 table changed in size: all addresses stay\n", 0, 20},
 		{"fewer addresses and stamps", func() { both(func(p *recent.Params) { p.ListTot, p.PktListTot = 8, 5 }) },
 			"ip_list_tot is 8 now, and was 200\nip_pkt_list_tot is 5 now, and was 20\ntable seen keeps 8 of 20 addresses, those that were seen last\n", 0, 8},
 		{"hidden by -o", func() { given.File.ListTot, given.File.Perms = 1000, 0o600 },
@@ -156,7 +156,7 @@ func TestReloadParamsOfNamespaces(t *testing.T) {
 		{"a limit, refused", 15, counting("5", 1), "", 20, 10, false},
 		{"a hitcount, refused", 100, counting("5", 60), "", 20, 10, false},
 		{"a limit", 15, counting("5", 1), "ip_list_tot is 15 now, and was 100\n" +
-			"network namespace red: table seen keeps 15 of 20 addresses, those that were seen last\n1 table of another size: all addresses stay\n", 15, 10, true},
+			"network namespace red: table seen keeps 15 of 20 addresses, those that were seen last\n1 table changed in size: all addresses stay\n", 15, 10, true},
 		{"a hitcount", 15, counting("5", 60),
 			"network namespace blue: table seen is empty now, and had 10 addresses: a rule counts more hits than it kept stamps\n" +
 				"network namespace red: table seen is empty now, and had 15 addresses: a rule counts more hits than it kept stamps\n", 0, 0, true},
