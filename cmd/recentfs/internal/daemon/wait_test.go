@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
@@ -13,6 +14,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 
+	"recentfs/fs"
 	"recentfs/tests/lab"
 )
 
@@ -115,5 +117,64 @@ func TestWait(t *testing.T) {
 	}
 	if !strings.Contains(log.String(), `level=info msg="enough: stopping"`) {
 		t.Errorf("it says:\n%s", &log)
+	}
+}
+
+// TestEndOfMounts stops a server whose mount cannot be unmounted as usual. One that is
+// in use is detached, which is no error. What lies over another is not ours to take.
+func TestEndOfMounts(t *testing.T) {
+	lab.NeedRoot(t)
+	for _, c := range []struct {
+		name      string
+		hold      func(t *testing.T, dir string)
+		warn, err string
+	}{
+		{"as usual", func(*testing.T, string) {}, "", ""},
+		{"in use", func(t *testing.T, dir string) {
+			user := exec.Command("sleep", "infinity")
+			user.Dir = dir
+			if err := user.Start(); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() { user.Process.Kill(); user.Wait() })
+		}, "is in use: it was detached", ""},
+		{"something over it", func(t *testing.T, dir string) {
+			if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+				t.Fatal(err)
+			}
+			t.Cleanup(func() {
+				for range 2 { // it, and what it has hidden
+					if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+		}, "", "tmpfs is mounted over it: umount that first"},
+	} {
+		for _, of := range []struct {
+			name  string
+			mount func(s *Server) *fs.Mountpoint
+		}{
+			{"the tables", func(s *Server) *fs.Mountpoint { return s.tables }},
+			{"the module", func(s *Server) *fs.Mountpoint { return s.module }},
+		} {
+			t.Run(c.name+"/"+of.name, func(t *testing.T) {
+				var log lab.Output
+				s := newConfig(t, nil, noQueue).new(t, &log)
+				if err := s.Start(t.Context()); err != nil {
+					t.Fatal(err)
+				}
+				dir := of.mount(s).Dir()
+				c.hold(t, dir)
+				said := len(log.String())
+				err := s.Stop()
+				if (err == nil) != (c.err == "") || err != nil && err.Error() != "unmounting "+dir+": "+c.err {
+					t.Errorf("%v, want %q", err, c.err)
+				}
+				if got := log.String()[said:]; strings.Count(got, "\n") != min(1, len(c.warn)) || !strings.Contains(got, c.warn) {
+					t.Errorf("it says %q, want %q", got, c.warn)
+				}
+			})
+		}
 	}
 }
