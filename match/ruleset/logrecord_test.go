@@ -70,6 +70,8 @@ func TestLogRecord(t *testing.T) {
 			mac + ip6 + "LEN=96 TC=0 HOPLIMIT=64 FLOWLBL=0 PROTO=ICMPv6 TYPE=2 CODE=0 [" + ip6 + "LEN=48 TC=0 HOPLIMIT=64 FLOWLBL=0 PROTO=UDP SPT=53 DPT=1024 LEN=8 ] MTU=1500 MARK=0x1 "},
 		{"ICMPv6 with a cut header of another packet", "", "60000000 0038 3a40" + a6 + "0400 0000 00000028 60000000 0008 1140", mark(1),
 			mac + ip6 + "LEN=96 TC=0 HOPLIMIT=64 FLOWLBL=0 PROTO=ICMPv6 TYPE=4 CODE=0 POINTER=00000028 [TRUNCATED] MARK=0x1 "},
+		{"an IPv6 segment too large for its field", "", "60000000 0000 1140" + a6 + "0400 0035 000d 0000", length(70000),
+			mac + ip6 + "LEN=70000 TC=0 HOPLIMIT=64 FLOWLBL=0 PROTO=UDP SPT=1024 DPT=53 LEN=13 "},
 		{"IPv6 fragment, its options", " --log-ip-options", "60000000 0010 2c40" + a6 + "1100 05a9 00000042 0400 0035 000d 0000", mark(2),
 			mac + ip6 + "LEN=56 TC=0 HOPLIMIT=64 FLOWLBL=0 OPT ( FRAG:1448 INCOMPLETE ID:00000042 ) PROTO=UDP MARK=0x2 "},
 		{"two headers of options and ESP", " --log-ip-options", "60000000 0020 0040" + a6 + "3c01000000000000 0000000000000000 3200000000000000 00001234 00000001", mark(2),

@@ -133,6 +133,7 @@ func TestTaken(t *testing.T) {
 		{"inserted", "*recent\n:QUEUE0 ACCEPT\n-I QUEUE0 -p tcp\n-IQUEUE0 -p udp\n-I QUEUE0 2 -p sctp\n--insert=QUEUE0 4 -p esp\n-I QUEUE0 0x2 -c 1 2 -p ah\n-I QUEUE0 ! -p gre\nCOMMIT\n",
 			"*recent\n:QUEUE0 ACCEPT [0:0]\n-A QUEUE0 ! -p gre\n-A QUEUE0 -p udp\n-A QUEUE0 -p ah\n-A QUEUE0 -p sctp\n-A QUEUE0 -p tcp\n-A QUEUE0 -p esp\nCOMMIT\n"},
 		{"other tables", "*nat\n:PREROUTING ACCEPT [0:0]\n-A nonsense here\nCOMMIT\n*recent\n:QUEUE0 ACCEPT\nCOMMIT\n# more\n*filter\nnonsense\nCOMMIT\n", "*recent\n:QUEUE0 ACCEPT [0:0]\nCOMMIT\n"},
+		{"as long a name as there may be", "*recent\n:abcdefghijklmnopqrstuvwxyz12 -\nCOMMIT\n", "*recent\n:abcdefghijklmnopqrstuvwxyz12 - [0:0]\nCOMMIT\n"},
 		{"as many queues as there may be", "*recent\n:QUEUE0-1022 ACCEPT\n:QUEUE2000 DROP\nCOMMIT\n", "*recent\n:QUEUE0-1022 ACCEPT [0:0]\n:QUEUE2000 DROP [0:0]\nCOMMIT\n"},
 		{"repeat where no packet comes", "*recent\n:a -\n-A a -j REPEAT\nCOMMIT\n", "*recent\n:a - [0:0]\n-A a -j REPEAT\nCOMMIT\n"},
 	} {
@@ -186,8 +187,8 @@ func TestMask(t *testing.T) {
 }
 
 func TestServices(t *testing.T) {
-	all := parseServices([]byte("# names\nssh\t22/tcp\ndomain 53/udp nameserver # dns\nbroken\nbad x/tcp\nssh 99/tcp\n"))
-	for name, want := range map[string]uint16{"ssh/tcp": 22, "domain/udp": 53, "nameserver/udp": 53, "ssh/udp": 0, "bad/tcp": 0} {
+	all := parseServices([]byte("# names\nssh\t22/tcp\ndomain 53/udp nameserver # dns\nbroken\nbad x/tcp\nlarge 70000/tcp\nssh 99/tcp\n"))
+	for name, want := range map[string]uint16{"ssh/tcp": 22, "domain/udp": 53, "nameserver/udp": 53, "ssh/udp": 0, "bad/tcp": 0, "large/tcp": 0} {
 		if got := all[name]; got != want {
 			t.Errorf("%s is port %d, want %d", name, got, want)
 		}

@@ -68,6 +68,8 @@ func TestAllErrors(t *testing.T) {
 			"rules:1: a rule outside a table: begin the table with a line *recent (and 1 more line)",
 			"rules:1: the line begins with iptables: a file holds rules and no commands, leave out iptables and -t TABLE, and begin with -A and the chain (and 1 more line)"}},
 		{"fifty", "*recent\n:QUEUE0 ACCEPT\n" + strings.Repeat("-A QUEUE0 -y\n", 50) + "COMMIT\n", many(50)},
+		{"fifty", "*recent\n:QUEUE0 ACCEPT\n" + strings.Repeat("-A QUEUE0 -y\n", 50) + "COMMIT\n", many(50)},
+		{"fifty and one", "*recent\n:QUEUE0 ACCEPT\n" + strings.Repeat("-A QUEUE0 -y\n", 51) + "COMMIT\n", append(many(50), "and 1 more")},
 		{"more than fifty", "*recent\n:QUEUE0 ACCEPT\n" + strings.Repeat("-A QUEUE0 -y\n", 53) + "-A a\n-A a\nCOMMIT\n", append(many(50), "and 4 more")},
 		{"more than fifty, and a loop before them", "*recent\n:a -\n-A a -j a\n" + strings.Repeat("-A a -y\n", 53) + "COMMIT\n",
 			append([]string{"rules:3: " + loop("a", "a")}, append(many(50)[1:], "and 4 more")...)},
