@@ -124,7 +124,7 @@ func (s *suite) notice(ctx context.Context, env []string, binary string) (e endi
 			limit *= 3
 		case strings.HasPrefix(test, "Test") && s.isEndToEnd() && try == 0:
 			args = []string{"-test.run=^" + test + "$"}
-		case e.passed && try == 1:
+		case e.passed && try == 1 && limit == s.limit():
 			args = s.args() // the other tests too
 		default:
 			return e, nil
