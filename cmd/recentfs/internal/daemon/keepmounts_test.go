@@ -98,3 +98,18 @@ func TestMountsStay(t *testing.T) {
 	}
 	vs.leave(t)
 }
+
+// TestRest has a long look at the mounts make the rest longer, within limits.
+func TestRest(t *testing.T) {
+	for _, c := range []struct{ look, want time.Duration }{
+		{0, shortestRest},
+		{shortestRest / restFactor, shortestRest},
+		{shortestRest, restFactor * shortestRest},
+		{longestRest / restFactor, longestRest},
+		{longestRest, longestRest},
+	} {
+		if got := rest(c.look); got != c.want {
+			t.Errorf("after a look of %v it rests %v, want %v", c.look, got, c.want)
+		}
+	}
+}
