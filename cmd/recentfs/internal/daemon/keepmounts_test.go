@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -111,5 +112,27 @@ func TestRest(t *testing.T) {
 		if got := rest(c.look); got != c.want {
 			t.Errorf("after a look of %v it rests %v, want %v", c.look, got, c.want)
 		}
+	}
+}
+
+// TestHiddenFiles has a writer's file under one of the mounts.
+func TestHiddenFiles(t *testing.T) {
+	lab.NeedRoot(t)
+	var log lab.Output
+	c := newConfig(t, nil, noQueue)
+	if err := os.Mkdir(c.Mountpoint, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	write(t, c.Mountpoint+"/ssh", "+192.0.2.1\n")
+	s := c.start(t, &log)
+	const want = "the directory under the mount holds plain files, "
+	if got := log.String(); strings.Count(got, want) != 1 || !strings.Contains(got, c.Mountpoint+": "+want) {
+		t.Errorf("it says %q", got)
+	}
+	if got := keep(s.tables).hidden(); !strings.HasPrefix(got, "; "+want+`["ssh"]`) {
+		t.Errorf("of the tables: %q", got)
+	}
+	if got := keep(s.module).hidden(); got != "" {
+		t.Errorf("of the module: %q", got)
 	}
 }
