@@ -44,8 +44,8 @@ const (
 	// soon is how long after a read its reader asks for the next part. A program that
 	// looks at a table again and again mostly waits longer.
 	soon = time.Second
-	// repeatLimit is how many reads in a row may be for one offset before we look
-	// who does that. A reader that does not end has up to 240 MB by then.
+	// repeatLimit is how many reads in a row may be for one offset before we look at
+	// the thread that asks. A reader that does not end has read 240 MB by then, or less.
 	repeatLimit = 10000
 )
 
@@ -62,8 +62,8 @@ const (
 	furtherPiece
 )
 
-// nearlyMaxRead is less than what lies between the begins of two pieces: MaxRead, or
-// a part of a page less where the buffer does not begin with a page.
+// nearlyMaxRead is less than the distance from one piece to the next. That is MaxRead,
+// or a part of a page less if the buffer does not begin with a page.
 const nearlyMaxRead = device.MaxRead / 2
 
 // place tells where a read is that comes with an offset. The error ends a reader

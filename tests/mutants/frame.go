@@ -136,7 +136,7 @@ func resident(root int) (bytes int) {
 	return bytes
 }
 
-// capped keeps the begin and the end of an output, which a mutant may make endless.
+// capped keeps the beginning and the end of an output, which a mutant may make endless.
 type capped struct{ begin, end []byte }
 
 const keep = 1 << 17

@@ -45,8 +45,8 @@ var (
 // own is the suite of each package by itself.
 var own = map[string]*suite{}
 
-// related are the tests after a package's own, the quickest first, by the begin of
-// the package's name.
+// related are the tests after a package's own, the quickest first, by how the
+// package's name begins.
 var related = []struct {
 	packages string
 	others   []string // packages whose tests use this one

@@ -31,8 +31,8 @@ func keep(m *fs.Mountpoint) *keptMount {
 	}}
 }
 
-// keepMounts mounts again what somebody else unmounts, until the end. It is the
-// only one who does, and has stopped when the mounts are taken down.
+// keepMounts mounts again what somebody else unmounts, until ctx is done. No other
+// task calls Restore, and this one stops before the mounts are taken down.
 func (s *Server) keepMounts(ctx context.Context, ready func()) error {
 	changed := make(chan struct{}, 1)
 	unwatch, err := fs.WatchMounts(changed)
