@@ -73,12 +73,15 @@ func (r *repeats) place(off int64, thread uint32) (place, error) {
 	if thread == r.opener && r.goingOn != no {
 		switch {
 		case off >= r.off+nearlyMaxRead && (r.size >= nearlyMaxRead || r.at.IsZero()):
-			return furtherPiece, nil
+			if r.goingOn == yes || polls(thread) {
+				return furtherPiece, nil
+			}
+			r.goingOn = no
 		case r.goingOn == unknown && off != r.off:
 			r.goingOn = no
 		case r.goingOn == unknown && again:
 			r.goingOn = no
-			if time.Since(r.at) < soon && strings.HasPrefix(procLine(thread, "comm"), pollingThread) {
+			if time.Since(r.at) < soon && polls(thread) {
 				r.goingOn = yes
 			}
 		}
@@ -114,6 +117,9 @@ const (
 	pollingThread = "iou-sqp-"
 	workerThread  = "iou-wrk-"
 )
+
+// polls tells whether a thread is the kernel's that polls an io_uring.
+func polls(thread uint32) bool { return strings.HasPrefix(procLine(thread, "comm"), pollingThread) }
 
 // usesRing tells whether a thread reads for an io_uring. One that waits in read(2)
 // or pread(2) does not.

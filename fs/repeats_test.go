@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"testing"
 	"time"
 
@@ -13,24 +12,29 @@ import (
 	"recentfs/tests/lab"
 )
 
-// TestPollingThread looks again at the same offset, soon or later.
-func TestPollingThread(t *testing.T) {
+// polling is a thread of the kernel that polls an io_uring, until the test ends.
+func polling(t *testing.T) (thread uint32) {
+	t.Helper()
 	newRing(t, lab.PolledRing)
-	var polling uint32
 	lab.Eventually(t, "the polling thread has its name", func() error {
 		tasks, err := filepath.Glob("/proc/self/task/*")
 		if err != nil {
 			t.Fatal(err)
 		}
 		for _, task := range tasks {
-			comm, _ := os.ReadFile(task + "/comm")
-			if id, err := strconv.Atoi(filepath.Base(task)); err == nil && strings.HasPrefix(string(comm), pollingThread) {
-				polling = uint32(id)
+			if id, err := strconv.Atoi(filepath.Base(task)); err == nil && polls(uint32(id)) {
+				thread = uint32(id)
 				return nil
 			}
 		}
 		return fmt.Errorf("threads %v", tasks)
 	})
+	return thread
+}
+
+// TestPollingThread looks again at the same offset, soon or later.
+func TestPollingThread(t *testing.T) {
+	polling := polling(t)
 	for _, c := range []struct {
 		name   string
 		thread uint32
@@ -73,7 +77,8 @@ func TestRepeatsLater(t *testing.T) {
 // TestPiecesOfARead has reads that the kernel sends in pieces, which come in any
 // order.
 func TestPiecesOfARead(t *testing.T) {
-	const thread, size = 7, device.MaxRead
+	const size = device.MaxRead
+	thread := polling(t)
 	for _, c := range []struct {
 		name    string
 		offsets []int64
@@ -99,6 +104,25 @@ func TestPiecesOfARead(t *testing.T) {
 			}
 			if r.goingOn != unknown || r.off != 0 || r.count != 1 {
 				t.Errorf("%+v", r)
+			}
+		})
+	}
+}
+
+// TestFarRead has a first read that is far from the file's start. It is a piece of a longer one
+// for a polling thread alone: for others the position is after it.
+func TestFarRead(t *testing.T) {
+	for name, c := range map[string]struct {
+		thread uint32
+		want   place
+	}{
+		"a polling thread": {polling(t), furtherPiece},
+		"another thread":   {uint32(os.Getpid()), atOffset},
+	} {
+		t.Run(name, func(t *testing.T) {
+			r := repeats{opener: c.thread}
+			if got, err := r.place(device.MaxRead, c.thread); got != c.want || err != nil {
+				t.Errorf("place %d (%v), want %d", got, err, c.want)
 			}
 		})
 	}

@@ -200,6 +200,14 @@ var readCases = []fileCase{
 		tr.write(tr.open("foo", unix.O_WRONLY), "/")
 		tr.read(fd, 100)
 	}, differs: "seq_lseek forms the line. FUSE does not tell of a seek, and the next read forms it"},
+	{name: "a read far beyond the end, and a write that appends", do: func(tr *fileTrial) {
+		for _, pos := range []int64{0, 1000, 1 << 20} {
+			fd := tr.open("foo", unix.O_RDWR|unix.O_APPEND)
+			tr.seek(fd, pos, unix.SEEK_SET)
+			tr.read(fd, 10)
+			tr.write(fd, "+1.2.3.4")
+		}
+	}},
 	{name: "a seek after a flush", do: func(tr *fileTrial) {
 		for _, pos := range []int64{0, 1, 3, 8} {
 			fd := tr.foo()
