@@ -3,13 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"runtime"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -57,6 +54,11 @@ func runFramed(ctx context.Context, dir string, env []string, limit time.Duratio
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, &output, &output
 	cmd.Env = append(append(os.Environ(), "TMPDIR="+tmp), env...)
 	cmd.WaitDelay = 5 * time.Second
+	cmd.Cancel = func() error {
+		fuse := fuseMounts(cmd.Process.Pid)
+		defer abort(fuse)
+		return cmd.Process.Kill()
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	runtime.LockOSThread() // Pdeathsig is about the thread
 	defer runtime.UnlockOSThread()
@@ -95,45 +97,6 @@ func reason(output string) string {
 		}
 	}
 	return "exit status"
-}
-
-// watchMemory ends a run whose processes have too much memory.
-func watchMemory(ctx context.Context, pid int, stop context.CancelCauseFunc) {
-	for tick := time.Tick(200 * time.Millisecond); ; {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick:
-		}
-		if n := resident(pid); n > maxMemory {
-			stop(fmt.Errorf("memory: %d MB", n>>20))
-			return
-		}
-	}
-}
-
-// resident is the memory of a process and of all below it.
-func resident(root int) (bytes int) {
-	files, _ := filepath.Glob("/proc/[0-9]*/stat")
-	pages, children := map[int]int{}, map[int][]int{}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			continue // it ended
-		}
-		// proc_pid_stat(5): pid (comm) state ppid ... rss is the 24th.
-		fields := strings.Fields(string(text[strings.LastIndexByte(string(text), ')')+1:]))
-		pid, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
-		parent, _ := strconv.Atoi(fields[1])
-		pages[pid], _ = strconv.Atoi(fields[21])
-		children[parent] = append(children[parent], pid)
-	}
-	for below := []int{root}; len(below) > 0; {
-		pid := below[0]
-		bytes += pages[pid] * os.Getpagesize()
-		below = append(below[1:], children[pid]...)
-	}
-	return bytes
 }
 
 // capped keeps the beginning and the end of an output, which a mutant may make endless.

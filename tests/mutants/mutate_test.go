@@ -2,15 +2,19 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"go/ast"
 	"go/token"
 	"go/types"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"recentfs/tests/lab"
 )
@@ -123,6 +127,24 @@ func TestEquivalents(t *testing.T) {
 	if _, err := readEquivalents(file); err == nil || !strings.Contains(err.Error(), "does not say why") {
 		t.Errorf("a line without a reason: %v", err)
 	}
+}
+
+func TestFamily(t *testing.T) {
+	cmd := exec.Command("sh", "-c", "sleep 1000 & wait")
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer cmd.Process.Kill()
+	lab.Eventually(t, "a shell and its child", func() error {
+		if found := family(cmd.Process.Pid); len(found) != 2 || found[cmd.Process.Pid] == 0 {
+			return fmt.Errorf("found %v, by the resident pages", found)
+		}
+		return nil
+	})
+	for pid := range family(cmd.Process.Pid) {
+		unix.Kill(pid, unix.SIGKILL)
+	}
+	cmd.Wait()
 }
 
 // TestFrame runs programs as mutants are run.
