@@ -32,9 +32,12 @@ func TestPIDNamespace(t *testing.T) {
 			d.Start("--netns", "all")
 			t.Cleanup(d.Stop)
 			d.AwaitFolders("blue", "host", "red")
-			if !strings.Contains(d.Output.String(), c.warning) {
-				t.Errorf("no warning of %q:\n%s", c.warning, &d.Output)
-			}
+			lab.Eventually(t, "the daemon warns", func() error { // which it does after it is ready
+				if !strings.Contains(d.Output.String(), c.warning) {
+					return fmt.Errorf("no warning of %q:\n%s", c.warning, &d.Output)
+				}
+				return nil
+			})
 
 			link := "readlink " + d.Mount + "/self"
 			if got := red.Sh(t, link); got != "unmanaged\n" {
