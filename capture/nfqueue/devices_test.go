@@ -34,6 +34,16 @@ func TestAskAgain(t *testing.T) {
 	if name := n.name(1); name != "lo" {
 		t.Fatalf("device 1 is %q", name)
 	}
+	n.fd = -1 // whoever asks the kernel now gets no name
+	if name := n.name(1); name != "lo" {
+		t.Errorf("later in the same batch, device 1 is %q", name)
+	}
+	n.now += nameAge
+	if name := n.name(1); name != goneDevice {
+		t.Errorf("when its name is too old, device 1 is still %q", name)
+	}
+	n.begin(socketIn(t, nil))
+	n.name(1)
 	if name := n.name(1 << 30); name != goneDevice {
 		t.Errorf("a missing device is %q", name)
 	}

@@ -21,10 +21,32 @@ func TestTaken(t *testing.T) {
 	ns := newNamespace(t)
 	serve(t, ns, 3, func([]capture.Packet) {})
 	_, err := openIn(t, ns, 3)
-	if err == nil || !strings.HasPrefix(err.Error(), "queue 3: taken by ") || !strings.Contains(err.Error(), "another queue number") {
+	if err == nil || !strings.HasPrefix(err.Error(), "queue 3: taken by process ") || !strings.Contains(err.Error(), "another queue number") {
 		t.Fatalf("error %v", err)
 	}
+	// The second netlink socket of a process has no port that names the process.
 	serve(t, ns, 4, func([]capture.Packet) {})
+	_, err = openIn(t, ns, 4)
+	if err == nil || !strings.HasPrefix(err.Error(), "queue 4: taken by netlink port ") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestFewDescriptors opens a queue with too few descriptors. No queue stays.
+func TestFewDescriptors(t *testing.T) {
+	ns := newNamespace(t)
+	var q *Queue
+	lab.FewDescriptors(t, func() (err error) {
+		q, err = openIn(t, ns, 3)
+		return err
+	}, func(err error) {
+		if queues := ns.Queues(t); q != nil || len(queues) > 0 || !strings.HasPrefix(err.Error(), "queue 3: ") {
+			t.Errorf("error %v; the queues are %v", err, queues)
+		}
+	})
+	if err := q.Close(); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestNoPermission opens a queue on a thread without capabilities.

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"os"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -122,5 +124,67 @@ func knock(t *testing.T, n *lab.Network) {
 	from := listenIn(t, n.Client, f.Client.String()+":0")
 	if _, err := from.WriteTo([]byte("x"), &net.UDPAddr{IP: f.Server.AsSlice(), Port: 1000}); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestReceiveGoesOn sends a signal to a thread that waits for a message. A socket
+// with SO_RCVTIMEO has the system call end by EINTR then.
+func TestReceiveGoesOn(t *testing.T) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(pair[0])
+	defer unix.Close(pair[1])
+	if err := unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(lab.Patience.Seconds())}); err != nil {
+		t.Fatal(err)
+	}
+	type result struct {
+		n   int
+		err error
+	}
+	thread, received := make(chan int), make(chan result, 1)
+	go func() {
+		runtime.LockOSThread() // never unlocked: the thread ends
+		thread <- unix.Gettid()
+		n, err := receive(pair[0], newBatch().heads[:], unix.MSG_WAITFORONE)
+		received <- result{n, err}
+	}()
+	tid := <-thread
+	// waits tells how often the thread has begun to sleep, while it is in recvmmsg.
+	waits := func() (n int, err error) {
+		dir := fmt.Sprintf("/proc/self/task/%d/", tid)
+		call, err := os.ReadFile(dir + "syscall")
+		if err != nil || !strings.HasPrefix(string(call), fmt.Sprint(unix.SYS_RECVMMSG, " ")) {
+			return 0, fmt.Errorf("the thread is in %q, %v", call, err)
+		}
+		status, err := os.ReadFile(dir + "status")
+		_, after, _ := strings.Cut(string(status), "\nvoluntary_ctxt_switches:")
+		fmt.Sscan(after, &n)
+		return n, err
+	}
+	before := 0
+	lab.Eventually(t, "the thread waits", func() (err error) {
+		before, err = waits()
+		return err
+	})
+	// Go's runtime sends this one to its threads.
+	if err := unix.Tgkill(unix.Getpid(), tid, unix.SIGURG); err != nil {
+		t.Fatal(err)
+	}
+	lab.Eventually(t, "the thread waits again", func() error {
+		if len(received) > 0 {
+			return nil
+		}
+		if n, err := waits(); err != nil || n <= before {
+			return fmt.Errorf("it has slept %d times, before it was %d: %v", n, before, err)
+		}
+		return nil
+	})
+	if _, err := unix.Write(pair[1], []byte("x")); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-received; r != (result{1, nil}) {
+		t.Errorf("received %d messages, %v, want 1", r.n, r.err)
 	}
 }

@@ -82,6 +82,13 @@ func TestParse(t *testing.T) {
 			native.PutUint16(b[prefixLen+12:], 0)
 			return b
 		}), kindTruncated, metadata{id: 1}, capture.Packet{Queue: 5, Hook: capture.Input}, nil},
+		{"attribute of length 0 at the end", alter(packetMessage(packetHdr(1, capture.Input), payload), func(b []byte) []byte {
+			b = append(b, 0, 0, 0, 0)
+			native.PutUint32(b, uint32(len(b)))
+			return b
+		}), kindTruncated, metadata{id: 1}, capture.Packet{Queue: 5, Hook: capture.Input, Length: 40}, syn},
+		{"an empty attribute at the end", packetMessage(packetHdr(1, capture.Output), payload, attr{attrUID, nil}), kindPacket, metadata{id: 1},
+			capture.Packet{Queue: 5, Hook: capture.Output, Length: 40, Owned: true}, syn},
 		{"short packet header", packetMessage(attr{attrPacketHdr, make([]byte, 6)}, payload), kindMalformed, metadata{}, capture.Packet{}, nil},
 		{"no packet header", packetMessage(payload), kindMalformed, metadata{}, capture.Packet{}, nil},
 		{"empty", nil, kindMalformed, metadata{}, capture.Packet{}, nil},

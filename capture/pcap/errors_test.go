@@ -3,11 +3,14 @@ package pcap
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"recentfs/capture"
 )
@@ -30,6 +33,8 @@ var errorFiles = []struct {
 	{"record of 4 GB", alterU32(plain(101, udp4), fileHeader+8, 0xfffffff0), "packet 1: capture length exceeds"},
 	{"record longer than its packet", alterU32(plain(101, udp4), fileHeader+12, 20), "packet 1: capture length exceeds"},
 	{"record longer than a frame may be", plain(101, make([]byte, maxFrame+1)), "packet 1: capture length exceeds"},
+	{"gzip header cut short", zipped(plain(101, udp4))[:5], "unexpected EOF"},
+	{"gzip data that is none", append(zipped(nil)[:10], 0xff), "corrupt input"},
 	{"gzip cut short", zipped(plain(101, udp4))[:40], "packet 1: the file ends in the middle"},
 	{"pcapng cut short", plainNG()[:len(plainNG())-1], "packet 1: the file ends in the middle"},
 	{"pcapng without a byte order", alterU32(plainNG(), 8, 7), "byte order"},
@@ -106,6 +111,10 @@ func TestErrors(t *testing.T) {
 	}
 	if _, err := Open(filepath.Join(t.TempDir(), "absent")); !os.IsNotExist(err) {
 		t.Errorf("no file: %v", err)
+	}
+	dir := t.TempDir()
+	if _, err := Open(dir); !errors.Is(err, unix.EISDIR) || !strings.HasPrefix(err.Error(), dir+": ") {
+		t.Errorf("a directory: %v", err)
 	}
 }
 
