@@ -130,6 +130,9 @@ func TestOddRequests(t *testing.T) {
 		want fuse.Status
 	}{
 		{"lookup in a file", fs.Lookup(nil, &fuse.InHeader{NodeId: 1 + tab.ID()}, "foo", new(fuse.EntryOut)), fuse.ENOTDIR},
+		{"lookup in no directory", fs.Lookup(nil, &fuse.InHeader{NodeId: none}, "foo", new(fuse.EntryOut)), fuse.Status(unix.ESTALE)},
+		{"listing of no directory", fs.OpenDir(nil, &fuse.OpenIn{InHeader: header(none)}, new(fuse.OpenOut)), fuse.Status(unix.ESTALE)},
+		{"listing of a file", fs.OpenDir(nil, &fuse.OpenIn{InHeader: header(1 + tab.ID())}, new(fuse.OpenOut)), fuse.ENOTDIR},
 		{"lookup of nothing", fs.Lookup(nil, &fuse.InHeader{NodeId: fuse.FUSE_ROOT_ID}, "", new(fuse.EntryOut)), fuse.ENOENT},
 		{"attributes of no node", fs.GetAttr(nil, &fuse.GetAttrIn{InHeader: header(none)}, new(fuse.AttrOut)), fuse.Status(unix.ESTALE)},
 		{"change of no node", fs.SetAttr(nil, &fuse.SetAttrIn{SetAttrInCommon: fuse.SetAttrInCommon{InHeader: header(none)}}, new(fuse.AttrOut)), fuse.Status(unix.ESTALE)},

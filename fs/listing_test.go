@@ -229,3 +229,59 @@ func TestEventsOutOfOrder(t *testing.T) {
 		}
 	}
 }
+
+// TestEntriesOneByOne lists each directory with room for one entry at a time. Each
+// entry comes once, the dots first.
+func TestEntriesOneByOne(t *testing.T) {
+	files, folder := newFilesystem()
+	reg := emptyModule(t).NewRegistry(folder.Update)
+	table(t, reg, "foo")
+	table(t, reg, "bar")
+	tree, ns := newNamespaces(nowhere)
+	for _, name := range []string{"red", "blue"} {
+		if _, err := ns.Add(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	module := newModuleFS(Module{})
+	_, parameterFiles := ModuleFiles("")
+	for i, path := range parameterFiles {
+		parameterFiles[i] = filepath.Base(path)
+	}
+	for _, c := range []struct {
+		name string
+		fs   fuse.RawFileSystem
+		node uint64
+		want []string
+	}{
+		{"tables", files, fuse.FUSE_ROOT_ID, []string{"foo", "bar"}},
+		{"namespaces", tree, fuse.FUSE_ROOT_ID, []string{nsName, SelfName}},
+		{"folders", tree, ns.id(), []string{"red", "blue"}},
+		{"module", module, fuse.FUSE_ROOT_ID, []string{SelfName, parametersName}},
+		{"parameters", module, parametersID, parameterFiles},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got []string
+			for position := uint64(0); ; {
+				// struct fuse_dirent: 24 bytes, and the name in full 8 bytes.
+				out := fuse.NewDirEntryList(make([]byte, 24+24), position)
+				if st := c.fs.ReadDir(nil, &fuse.ReadIn{InHeader: fuse.InHeader{NodeId: c.node}, Offset: position}, out); !st.Ok() {
+					t.Fatal(st)
+				}
+				b := out.Bytes()
+				if len(b) == 0 {
+					break
+				}
+				next := binary.NativeEndian.Uint64(b[8:])
+				if next <= position {
+					t.Fatalf("after position %d comes %d", position, next)
+				}
+				position = next
+				got = append(got, string(b[24:24+binary.NativeEndian.Uint32(b[16:])]))
+			}
+			if want := append([]string{".", ".."}, c.want...); !slices.Equal(got, want) {
+				t.Errorf("listed %q, want %q", got, want)
+			}
+		})
+	}
+}

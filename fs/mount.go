@@ -102,24 +102,31 @@ func newMountpoint(dir string, fs fuse.RawFileSystem, tables *filesystem) (*Moun
 	return m, nil
 }
 
-// mount mounts the file system and answers for it, while no other recentfs starts
-// on the directory.
+// mount mounts the file system and answers for it.
 func (m *Mountpoint) mount() error {
+	mounted, err := m.mountAlone()
+	if err != nil && mounted {
+		// After the lock: unmount needs a descriptor, and there may be no other.
+		err = errors.Join(err, m.unmount())
+	}
+	return err
+}
+
+// mountAlone is mount, while no other recentfs starts on the directory. After an
+// error it tells whether the mount is there.
+func (m *Mountpoint) mountAlone() (mounted bool, err error) {
 	defer lockMounts(m.dir)()
 	if err := m.lookUnder(); err != nil {
-		return err
+		return false, err
 	}
 	again, err := m.mountAgain()
 	if err == nil && !again {
 		err = m.serve(m.served, device.Options())
 	}
 	if err != nil {
-		return err
+		return false, err
 	}
-	if err := m.detachDeadBelow(); err != nil {
-		return errors.Join(err, m.unmount())
-	}
-	return nil
+	return true, m.detachDeadBelow()
 }
 
 // serve mounts a file system and starts to answer for it.

@@ -164,8 +164,11 @@ const moveMountBeneath = 0x200
 // keep it away. The lower one of both stays, since the upper one always sees it.
 func (m *Mountpoint) detachDeadBelow() error {
 	mounts, err := mountsOn(m.dir)
-	if err != nil || len(mounts) < 2 || !m.is(mounts[0]) || mounts[1].FSType != fsType {
-		return err
+	if err != nil {
+		return fmt.Errorf("mount point %s: %w", m.dir, err)
+	}
+	if len(mounts) < 2 || !m.is(mounts[0]) || mounts[1].FSType != fsType {
+		return nil
 	}
 	if mounts[1].ID != m.dead {
 		return errOther(m.dir)

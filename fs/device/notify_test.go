@@ -104,3 +104,23 @@ func TestNobodyToTell(t *testing.T) {
 		})
 	}
 }
+
+// TestNumberUsedAgain gives a closed connection's number to another file, which gets
+// no notification.
+func TestNumberUsedAgain(t *testing.T) {
+	c, _ := notified(t)
+	number := c.fd
+	c.Close()
+	other, end := notified(t)
+	if other.fd != number {
+		if err := unix.Dup3(other.fd, number, unix.O_CLOEXEC); err != nil {
+			t.Fatal(err)
+		}
+		defer unix.Close(number)
+	}
+	c.Distrust(1)
+	c.RaiseSize(1, 0)
+	if n, _, err := unix.Recvfrom(end, make([]byte, 100), unix.MSG_DONTWAIT); err != unix.EAGAIN {
+		t.Errorf("the other file got %d bytes, %v", n, err)
+	}
+}

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 
 	"github.com/moby/sys/mountinfo"
@@ -82,6 +84,111 @@ func TestCover(t *testing.T) {
 	}
 	if now, err := os.Readlink(procNet); err != nil || now != link {
 		t.Errorf("%s leads to %q, %v; want %q", procNet, now, err, link)
+	}
+}
+
+// TestCoverFails covers, restores and uncovers /proc/net with too few descriptors, and
+// covers it with what cannot be. An error changes nothing.
+func TestCoverFails(t *testing.T) {
+	lab.NeedRoot(t)
+	t.Cleanup(func() { Unmount() })
+	covers := func(n int) func(error) {
+		return func(err error) {
+			t.Helper()
+			mounts, listErr := mountinfo.GetMounts(func(m *mountinfo.Info) (skip, stop bool) { return !isOurs(m), false })
+			if listErr != nil || (len(mounts) > 0) != (n > 0) {
+				t.Errorf("error %v; the covers are %v, %v", err, mounts, listErr)
+			}
+		}
+	}
+	var c *Cover
+	lab.FewDescriptors(t, func() (err error) {
+		c, err = Mount("/nowhere", nil)
+		return err
+	}, covers(0))
+	lab.FewDescriptors(t, c.Refresh, covers(1))
+	lab.FewDescriptors(t, func() error {
+		_, err := c.Restore()
+		return err
+	}, covers(1))
+	lab.FewDescriptors(t, Unmount, covers(1))
+	covers(0)(nil)
+
+	_, err := Mount("/nowhere", []string{"/a/ip_list_tot", "/b/ip_list_tot"})
+	if !errors.Is(err, unix.EEXIST) {
+		t.Errorf("two parameters of one name: %v, want EEXIST", err)
+	}
+	covers(0)(err)
+}
+
+// TestMountLink mounts a link over another, and over what is not there.
+func TestMountLink(t *testing.T) {
+	lab.NeedRoot(t)
+	dir := t.TempDir()
+	link, over := filepath.Join(dir, "link"), filepath.Join(dir, "over")
+	if err := errors.Join(os.Symlink("new", link), os.Symlink("old", over)); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, link, over string
+		want             error
+	}{
+		{"no link", link + "x", over, unix.ENOENT},
+		{"over nothing", link, over + "x", unix.ENOENT},
+		{"over a link", link, over, nil},
+	} {
+		if err := mountLink(c.link, c.over); !errors.Is(err, c.want) || err != nil && !strings.HasPrefix(err.Error(), "mount over "+c.over+": ") {
+			t.Errorf("%s: %v, want %v", c.name, err, c.want)
+		}
+	}
+	if leads, err := os.Readlink(over); err != nil || leads != "new" {
+		t.Errorf("the link leads to %q, %v", leads, err)
+	}
+	if err := unix.Unmount(over, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestWithoutModule covers /proc/net where the kernel does not have the module.
+func TestWithoutModule(t *testing.T) {
+	lab.NeedRoot(t)
+	if err := unix.Mount("none", "/sys/module", "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount("/sys/module", unix.MNT_DETACH)
+	dir := t.TempDir()
+	c, err := Mount(dir, []string{filepath.Join(dir, "ip_list_tot")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer Unmount()
+	if want := []string{tmpfsDir, procNet}; !slices.Equal(c.mounted, want) {
+		t.Errorf("it covers %q, want %q", c.mounted, want)
+	}
+	if got := Module(); got != filepath.Dir(dir) {
+		t.Errorf("the cover leads to the module %q, want %q", got, filepath.Dir(dir))
+	}
+}
+
+// TestForeignMount leaves what others have mounted in the places of a cover.
+func TestForeignMount(t *testing.T) {
+	lab.NeedRoot(t)
+	for _, c := range []struct{ name, source, kind string }{
+		{"another tmpfs", "none", "tmpfs"},
+		{"another kind of our name", source, "ramfs"},
+	} {
+		if err := unix.Mount(c.source, tmpfsDir, c.kind, 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := Unmount(); err != nil {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if top, err := topMount(tmpfsDir); err != nil || top == nil || top.FSType != c.kind {
+			t.Errorf("%s: %v is left, %v", c.name, top, err)
+		}
+		if err := unix.Unmount(tmpfsDir, 0); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

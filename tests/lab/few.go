@@ -39,10 +39,10 @@ func FewDescriptors(t testing.TB, f func() error, failed func(err error)) {
 		case err == nil:
 			return
 		case !errors.Is(err, unix.EMFILE):
-			t.Errorf("room for %d descriptors: error %v, want EMFILE", few.Cur-uint64(free), err)
+			t.Fatalf("room for %d descriptors: error %v, want EMFILE", few.Cur-uint64(free), err)
 		}
 		if now := Descriptors(t); now > before {
-			t.Errorf("room for %d descriptors: %d are open, before it was %d", few.Cur-uint64(free), now, before)
+			t.Fatalf("room for %d descriptors: %d are open, before it was %d", few.Cur-uint64(free), now, before)
 		}
 		failed(err)
 	}
