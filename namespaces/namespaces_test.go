@@ -221,6 +221,16 @@ func TestCheckProcesses(t *testing.T) {
 	}
 	defer other.Wait()
 	defer stdin.Close()
+	own, err := os.Readlink("/proc/self/ns/pid")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func(usual string) { firstPID = usual }(firstPID)
+	firstPID = "pid:[1]"
+	if err := CheckProcesses(); err == nil || !strings.Contains(err.Error(), "processes outside the PID namespace of recentfs") {
+		t.Errorf("in another PID namespace than the first: %v", err)
+	}
+	firstPID = own
 	for _, c := range []struct {
 		name         string
 		capabilities uint64

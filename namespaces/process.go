@@ -40,8 +40,9 @@ func CheckProcesses() error {
 	return nil
 }
 
-// firstPID is the PID namespace that the kernel starts with (PROC_PID_INIT_INO).
-const firstPID = "pid:[4026531836]"
+// firstPID is the PID namespace that the kernel starts with (PROC_PID_INIT_INO). Tests,
+// which may run in another, change it.
+var firstPID = "pid:[4026531836]"
 
 // ownProc is the device of the last /proc that checkProc has found right.
 var ownProc atomic.Uint64
