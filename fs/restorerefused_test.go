@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"recentfs/fs/device"
 	"recentfs/tests/lab"
 )
 
@@ -96,5 +97,21 @@ func TestRestoreHides(t *testing.T) {
 	h.restore(t)
 	if got := h.m.Hidden(); len(got) != 0 {
 		t.Errorf("hidden: %q", got)
+	}
+}
+
+// TestRestoreOnOldKernel has a kernel that does not mount a connection again: before
+// Linux 5.15 the error is EINVAL, as for a number that is no descriptor.
+func TestRestoreOnOldKernel(t *testing.T) {
+	lab.NeedRoot(t)
+	conn, err := device.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn.Close()
+	m := &Mountpoint{dir: lab.TempDir(t), conn: conn}
+	again, err := m.mountAgain()
+	if again || !errors.Is(err, unix.EINVAL) || !strings.Contains(err.Error(), m.dir) || !strings.Contains(err.Error(), "it comes back when its open files are closed") {
+		t.Errorf("mounted again: %v, %v", again, err)
 	}
 }

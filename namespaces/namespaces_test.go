@@ -243,7 +243,7 @@ func TestCheckProcesses(t *testing.T) {
 		{"all but CAP_SYS_PTRACE", ^uint64(1 << unix.CAP_SYS_PTRACE), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			withCapabilities(t, c.capabilities, func() {
+			lab.WithCapabilities(t, c.capabilities, func() {
 				if err := CheckProcesses(); (err == nil) != c.can {
 					t.Errorf("CheckProcesses: %v, want success: %v", err, c.can)
 				}
@@ -252,29 +252,5 @@ func TestCheckProcesses(t *testing.T) {
 				}
 			})
 		})
-	}
-}
-
-// withCapabilities runs f on a thread that has no others in its effective set.
-func withCapabilities(t *testing.T, keep uint64, f func()) {
-	t.Helper()
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends
-		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		var sets [2]unix.CapUserData
-		err := unix.Capget(&header, &sets[0])
-		if err == nil {
-			sets[0].Effective &= uint32(keep)
-			sets[1].Effective &= uint32(keep >> 32)
-			err = unix.Capset(&header, &sets[0])
-		}
-		if err == nil {
-			f()
-		}
-		done <- err
-	}()
-	if err := <-done; err != nil {
-		t.Fatal(err)
 	}
 }

@@ -3,12 +3,13 @@ package nfqueue
 import (
 	"errors"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"recentfs/tests/lab"
 )
 
 // TestOptions reads back from the kernel what Open has set.
@@ -76,18 +77,8 @@ func TestReceiveBuffer(t *testing.T) {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4096); err != nil {
 		t.Fatal(err)
 	}
-	done := make(chan error)
-	go func() {
-		runtime.LockOSThread() // never unlocked: the thread ends without capabilities
-		header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
-		var none [2]unix.CapUserData
-		if err := unix.Capset(&header, &none[0]); err != nil {
-			done <- err
-			return
-		}
-		done <- setOptions(fd)
-	}()
-	if err := <-done; err != nil {
+	lab.WithCapabilities(t, 0, func() { err = setOptions(fd) })
+	if err != nil {
 		t.Fatal(err)
 	}
 	if got, want := option(t, fd, unix.SOL_SOCKET, unix.SO_RCVBUF), 2*min(receiveBuffer, most); got != want {

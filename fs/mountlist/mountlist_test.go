@@ -15,6 +15,17 @@ import (
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
+// TestGetFails lists the mounts with too few descriptors: none is not an answer.
+func TestGetFails(t *testing.T) {
+	lab.FewDescriptors(t, func() error {
+		list, err := Get(nil)
+		if (err == nil) != (len(list) > 0) {
+			t.Errorf("%d mounts, %v", len(list), err)
+		}
+		return err
+	}, func(error) {})
+}
+
 // TestGetLong lists the mounts while the line of one is longer than the parser of
 // mountinfo takes.
 func TestGetLong(t *testing.T) {
