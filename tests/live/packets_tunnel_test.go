@@ -71,6 +71,7 @@ func TestLiveOthers(t *testing.T) {
 					net := inTunnel(f, "10.%d.0.0:0").Addr().As4()[1]
 					ns.Sh(t, fmt.Sprintf(`
 						ip link add v%[1]d address 02:00:00:00:%[1]d:0%[2]d type vxlan id %[1]d local %[4]v remote %[5]v dstport 4789 dev eth0
+						sysctl -qw net.ipv6.conf.v%[1]d.disable_ipv6=1 # or the kernel sends reports of its groups whenever it likes
 						ip addr add 10.%[1]d.0.%[2]d/24 dev v%[1]d; ip link set v%[1]d addrgenmode none up
 						ip neigh add 10.%[1]d.0.%[3]d lladdr 02:00:00:00:%[1]d:0%[3]d dev v%[1]d`, net, end[0], end[1], us, peer))
 				}
