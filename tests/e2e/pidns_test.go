@@ -53,8 +53,8 @@ func TestPIDNamespace(t *testing.T) {
 			}
 			t.Cleanup(func() { other.Process.Kill(); other.Wait() })
 			got := red.Run(t, "nsenter", "-t", d.PID(), "-p", "sh", "-euc",
-				`echo $(($1 - 1)) > /proc/sys/kernel/ns_last_pid; `+link+` & echo $!; wait $!`, "sh", fmt.Sprint(other.Process.Pid))
-			if want := fmt.Sprint(other.Process.Pid) + "\n" + c.inside + "\n"; got.Stdout != want {
+				`echo $(($1 - 1)) > /proc/sys/kernel/ns_last_pid; `+link+` & wait $!; echo $!`, "sh", fmt.Sprint(other.Process.Pid))
+			if want := c.inside + "\n" + fmt.Sprint(other.Process.Pid) + "\n"; got.Stdout != want {
 				t.Errorf("self leads a process inside, by the number of one outside, to %q %s; want %q", got.Stdout, got.Stderr, want)
 			}
 
