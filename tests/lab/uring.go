@@ -126,14 +126,18 @@ const AsyncRead = 1 << 4
 // ReadAll has all reads of a file under way at once. The flags are those of each
 // request.
 func (r *Ring) ReadAll(file int, flags uint8, reads ...RingRead) ([]RingResult, error) {
+	// A buffer on the stack would move with it, and the kernel would write over
+	// something else.
+	var pinner runtime.Pinner
+	defer pinner.Unpin()
 	requests := make([]uringRequest, len(reads))
 	for i, read := range reads {
+		pinner.Pin(unsafe.SliceData(read.Buf))
 		requests[i] = uringRequest{
 			opcode: opRead, flags: flags, fd: int32(file), off: uint64(read.Off),
 			addr: uint64(uintptr(unsafe.Pointer(unsafe.SliceData(read.Buf)))), length: uint32(len(read.Buf)),
 		}
 	}
-	defer runtime.KeepAlive(reads)
 	return r.do(requests)
 }
 
@@ -143,7 +147,9 @@ func (r *Ring) Open(path string) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	defer runtime.KeepAlive(name)
+	var pinner runtime.Pinner
+	defer pinner.Unpin()
+	pinner.Pin(name)
 	results, err := r.do([]uringRequest{{
 		opcode: opOpenAt, fd: unix.AT_FDCWD, addr: uint64(uintptr(unsafe.Pointer(name))), opFlags: unix.O_CLOEXEC,
 	}})
