@@ -145,7 +145,7 @@ func BenchmarkResize(b *testing.B) {
 			b.StopTimer()
 			set.table.evict(c.limit, hosts)
 			for range b.N {
-				to, err := newRegion(anonymousMemory, c.limit, c.ring)
+				to, err := newRegion(Anonymous{}, c.limit, c.ring)
 				if err != nil {
 					b.Fatal(err)
 				}
@@ -153,7 +153,7 @@ func BenchmarkResize(b *testing.B) {
 				b.StartTimer()
 				to.carryOver(&set.table.region)
 				b.StopTimer()
-				to.memory.release()
+				to.release()
 			}
 		})
 	}

@@ -20,15 +20,15 @@
 //
 // # The format of a region
 //
-// A table is one region of memory: a header, an index, and slots with their
-// stamps. It holds no pointer. Numbers are in the byte order of the machine.
-// Bytes that are not named are 0. A region of another version has another format.
+// A table is one region of memory: a header, and slots with their stamps. It holds
+// no pointer. Numbers are in the byte order of the machine. Bytes that are not named
+// are 0. A region of another version has another format.
 //
-// The header has 320 bytes:
+// The header has 384 bytes:
 //
 //	offset  size
 //	     0     8  magic: "recentfs"
-//	     8     4  version: 1
+//	     8     4  version: 2
 //	    12     4  limit: the most addresses, ip_list_tot
 //	    16     4  ring: the most stamps of an address, 1 to 65536
 //	    20     4  stride: bytes from one slot to the next, 32 + 8 * ring
@@ -40,20 +40,20 @@
 //	    48    16  key: the secret of the hash
 //	    64    16  mask: laid over the address of a packet
 //	    80     8  id of the table, 1 or more
-//	    88     4  permission bits of the table's file
-//	    92     4  uid of the file's owner
-//	    96     4  gid of the file's owner
-//	   100   200  name: up to a NUL, which is there
-//	   300    20  0
+//	    88    24  two times permission bits, uid and gid of the table's file
+//	   112     4  which of the two is valid: 0 or 1
+//	   116   200  name: up to a NUL, which is there
+//	   316     4  CRC-32C of the header, with 0 for itself and for all that changes
+//	   320    64  the change that is under way, if the first two differ:
+//	     0     4  how many changes have begun
+//	     4     4  how many are done
+//	     8     4  the slot that becomes an entry, or gets a stamp
+//	    12     4  a slot that becomes free, 0: none
+//	    16     4  the place of the ring that gets a stamp
+//	    24     8  the stamp
+//	    32    24  the first bytes of the slot, up to older
 //
-// The index follows. It is a hash table with linear probing. A place has 8
-// bytes, all 0 where it is empty:
-//
-//	offset  size
-//	     0     4  hash of the entry's address: its low bits say where probing starts
-//	     4     4  number of the entry's slot
-//
-// The slots follow, at the next multiple of 64. There are limit + 1 of them.
+// The slots follow. There are limit + 1 of them.
 // Slot 0 is the head of the LRU list: its older is the most recently seen entry,
 // its newer the least, and the rest of it is 0. Each other slot is an entry, or
 // free, or was never in use:
@@ -72,4 +72,13 @@
 //
 // A free slot has nothing else that means anything, nor has the ring after its
 // first nstamps places.
+//
+// # What outlives a process
+//
+// A region may be in memory that outlives the process: see Memory. If a process is
+// killed, the next one finishes the change that was under way, checks each slot, and
+// makes anew what follows from the slots: entries, the free list, and the LRU list
+// where it is not whole. The index, which leads from an address to its slot, is
+// never kept. So each operation is either not there or wholly there. A test kills a
+// process after each instruction of each kind of operation.
 package recent

@@ -18,6 +18,7 @@ type world struct {
 	testing.TB
 	*Registry
 	clock *jiffies.Manual
+	rules map[string]*Rule
 	watch func(Event) // what hears the registry's events, or nil
 }
 

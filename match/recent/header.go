@@ -1,6 +1,8 @@
 package recent
 
 import (
+	"bytes"
+	"hash/crc32"
 	"math/bits"
 	"unsafe"
 
@@ -29,22 +31,37 @@ type header struct {
 	key      addr.Addr // secret of the hash, so that nobody can aim at one place
 
 	identity
-	_ [16]byte
+	change change // what is under way
 }
 
 // identity is what stays when a table moves to another region.
 type identity struct {
-	mask addr.Addr
-	id   uint64
-	attr Attr
-	name [nameLen]byte // up to a NUL
+	mask     addr.Addr
+	id       uint64
+	attrs    [2]Attr // of the table's file: the one that is valid, and another
+	valid    uint32
+	name     [nameLen]byte // up to a NUL
+	checksum uint32        // of the whole header, but for what may change: sum
+}
+
+// table is the table's name.
+func (i *identity) table() string {
+	name, _, _ := bytes.Cut(i.name[:], []byte{0})
+	return string(name)
+}
+
+func (i *identity) attr() Attr { return i.attrs[i.valid&1] }
+
+// setAttr makes all of them valid at once.
+func (i *identity) setAttr(a Attr) {
+	next := i.valid&1 ^ 1
+	i.attrs[next] = a
+	i.valid = next
 }
 
 const (
 	magic   = "recentfs"
-	version = 1
-
-	cacheLine = 64 // of the processor
+	version = 2
 )
 
 // newHeader lays out a region for limit addresses with ring stamps each.
@@ -58,12 +75,21 @@ func newHeader(limit, ring uint32) header {
 }
 
 // slotsAt is the offset of slot 0.
-func (h *header) slotsAt() uint64 {
-	end := uint64(unsafe.Sizeof(*h)) + uint64(h.places)*uint64(unsafe.Sizeof(ref{}))
-	return (end + cacheLine - 1) &^ (cacheLine - 1)
-}
+const slotsAt = uint64(unsafe.Sizeof(header{}))
+
+// slotsEnd is the offset of the end of slot n.
+func (h *header) slotsEnd(n uint32) uint64 { return slotsAt + (uint64(n)+1)*uint64(h.stride) }
 
 // size is the number of bytes of the region.
-func (h *header) size() uint64 {
-	return h.slotsAt() + (uint64(h.limit)+1)*uint64(h.stride)
+func (h *header) size() uint64 { return h.slotsEnd(h.limit) }
+
+// sum is the checksum of what never changes: the geometry, the key, and what the
+// table is but for its attributes.
+func (h *header) sum() uint32 {
+	c := *h
+	c.entries, c.used, c.free, c.sequence = 0, 0, 0, 0
+	c.attrs, c.valid, c.checksum, c.change = [2]Attr{}, 0, 0, change{}
+	return crc32.Checksum(unsafe.Slice((*byte)(unsafe.Pointer(&c)), unsafe.Sizeof(c)), castagnoli)
 }
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)

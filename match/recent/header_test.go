@@ -33,11 +33,15 @@ func TestFormat(t *testing.T) {
 		{"key", unsafe.Offsetof(h.key), 48, unsafe.Sizeof(h.key), 16},
 		{"mask", unsafe.Offsetof(h.mask), 64, unsafe.Sizeof(h.mask), 16},
 		{"id", unsafe.Offsetof(h.id), 80, unsafe.Sizeof(h.id), 8},
-		{"permission bits", unsafe.Offsetof(h.attr) + unsafe.Offsetof(h.attr.Perms), 88, unsafe.Sizeof(h.attr.Perms), 4},
-		{"uid", unsafe.Offsetof(h.attr) + unsafe.Offsetof(h.attr.UID), 92, unsafe.Sizeof(h.attr.UID), 4},
-		{"gid", unsafe.Offsetof(h.attr) + unsafe.Offsetof(h.attr.GID), 96, unsafe.Sizeof(h.attr.GID), 4},
-		{"name", unsafe.Offsetof(h.name), 100, unsafe.Sizeof(h.name), 200},
-		{"header", 0, 0, unsafe.Sizeof(h), 320},
+		{"attributes", unsafe.Offsetof(h.attrs), 88, unsafe.Sizeof(h.attrs), 2 * 12},
+		{"permission bits", unsafe.Offsetof(Attr{}.Perms), 0, unsafe.Sizeof(Attr{}.Perms), 4},
+		{"uid", unsafe.Offsetof(Attr{}.UID), 4, unsafe.Sizeof(Attr{}.UID), 4},
+		{"gid", unsafe.Offsetof(Attr{}.GID), 8, unsafe.Sizeof(Attr{}.GID), 4},
+		{"valid", unsafe.Offsetof(h.valid), 112, unsafe.Sizeof(h.valid), 4},
+		{"name", unsafe.Offsetof(h.name), 116, unsafe.Sizeof(h.name), 200},
+		{"checksum", unsafe.Offsetof(h.checksum), 316, unsafe.Sizeof(h.checksum), 4},
+		{"change", unsafe.Offsetof(h.change), 320, unsafe.Sizeof(h.change), 64},
+		{"header", 0, 0, unsafe.Sizeof(h), 384},
 		{"hash of a place", unsafe.Offsetof(ref{}.hash), 0, unsafe.Sizeof(ref{}.hash), 4},
 		{"number of a place", unsafe.Offsetof(ref{}.n), 4, unsafe.Sizeof(ref{}), 8},
 		{"address", unsafe.Offsetof(s.addr), 0, unsafe.Sizeof(s.addr), 16},
@@ -55,24 +59,36 @@ func TestFormat(t *testing.T) {
 	}
 }
 
-// TestGeometry holds where things begin, and how large a region is.
+// TestGeometry holds how many places the index has, and how large a region is.
 func TestGeometry(t *testing.T) {
 	for _, c := range []struct {
 		limit, ring, places uint32
-		slots, size         uint64
+		size                uint64
 	}{
-		{1, 1, 2, 384, 384 + 2*40},
-		{100, 20, 256, 320 + 2048, 320 + 2048 + 101*192},
-		{128, 20, 256, 320 + 2048, 320 + 2048 + 129*192},
-		{129, 20, 512, 320 + 4096, 320 + 4096 + 130*192},
-		{MaxListTot, 65536, 1 << 31, 320 + 1<<34, 320 + 1<<34 + (1<<30+1)*(32+8*65536)},
+		{1, 1, 2, 384 + 2*40},
+		{100, 20, 256, 384 + 101*192},
+		{128, 20, 256, 384 + 129*192},
+		{129, 20, 512, 384 + 130*192},
+		{MaxListTot, 65536, 1 << 31, 384 + (1<<30+1)*(32+8*65536)},
 	} {
 		h := newHeader(c.limit, c.ring)
-		if h.places != c.places || h.slotsAt() != c.slots || h.size() != c.size {
-			t.Errorf("%d addresses of %d stamps: %d places, slots at %d, %d bytes, want %d, %d, %d",
-				c.limit, c.ring, h.places, h.slotsAt(), h.size(), c.places, c.slots, c.size)
+		if h.places != c.places || h.size() != c.size {
+			t.Errorf("%d addresses of %d stamps: %d places, %d bytes, want %d, %d",
+				c.limit, c.ring, h.places, h.size(), c.places, c.size)
 		}
 	}
+}
+
+// copyOf is a copy of a table's region.
+func copyOf(t *testing.T, bytes []byte) Mapping {
+	t.Helper()
+	m, err := Anonymous{}.Make(uint64(len(bytes)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(m.Release)
+	copy(m.Bytes(), bytes)
+	return m
 }
 
 // TestBytesAreTheTable copies a table's bytes to other memory: everything that
@@ -106,17 +122,16 @@ func TestBytesAreTheTable(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	m, err := anonymousMemory(uint64(len(was.memory.bytes)))
+	m := copyOf(t, was.memory.Bytes())
+	r, err := recovered(m, w.clock.Now(), nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.release()
-	copy(m.bytes, was.memory.bytes)
-	is := tableIn(w.module, regionIn(m))
+	is := w.tableIn(r)
 
 	h := is.header
-	if string(h.magic[:]) != "recentfs" || binary.NativeEndian.Uint32(m.bytes[8:]) != 1 {
-		t.Errorf("the bytes begin with %q", m.bytes[:12])
+	if string(h.magic[:]) != "recentfs" || binary.NativeEndian.Uint32(m.Bytes()[8:]) != 2 {
+		t.Errorf("the bytes begin with %q", m.Bytes()[:12])
 	}
 	if got := string(h.name[:]); got != name+"\x00" || h.id != 2 || is.ID() != 2 || was.ID() != 2 || is.Name() != name {
 		t.Errorf("table %d %.210q, want 2 %q", h.id, got, name)
@@ -146,7 +161,7 @@ func TestBytesAreTheTable(t *testing.T) {
 	if want := w.read(was.Cursor(), 1<<16); string(text) != string(want) {
 		t.Errorf("after the same packets its lines are\n%s, want\n%s", text, want)
 	}
-	if !slices.Equal(m.bytes[unsafe.Sizeof(*h):], was.memory.bytes[unsafe.Sizeof(*h):]) {
+	if !slices.Equal(m.Bytes()[slotsAt:], was.memory.Bytes()[slotsAt:]) {
 		t.Error("after the same packets its bytes differ")
 	}
 }
@@ -182,10 +197,9 @@ func TestIdentityStays(t *testing.T) {
 		{"flushed", flush},
 		{"filled a third time", fill},
 		{"wiped", func() {
-			get := w.module.memory
-			w.module.memory = func(uint64) (memory, error) { return memory{}, errGone }
+			table.where = lessMemory(0)
 			flush()
-			w.module.memory = get
+			table.where = Anonymous{}
 		}},
 		{"filled a last time", fill},
 		{"gone", func() {
@@ -197,7 +211,7 @@ func TestIdentityStays(t *testing.T) {
 		step.do()
 		h := table.header
 		if h.mask != (addr.Load(&[16]byte{255, 255})) || h.id != 1 || string(h.name[:2]) != "t\x00" || table.Attr() != want || table.Name() != "t" || table.ID() != 1 {
-			t.Errorf("%s: the header has mask %x, id %d, name %.10q, attributes %+v", step.name, h.mask.Bytes(), h.id, h.name, h.attr)
+			t.Errorf("%s: the header has mask %x, id %d, name %.10q, attributes %+v", step.name, h.mask.Bytes(), h.id, h.name, h.attr())
 		}
 		if h.sequence <= sequence {
 			t.Errorf("%s: the sequence goes from %d to %d", step.name, sequence, h.sequence)

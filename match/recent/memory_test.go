@@ -26,6 +26,18 @@ func addressSpace(t *testing.T) int64 {
 	return pages * int64(os.Getpagesize())
 }
 
+// lessMemory has no memory for a region of more bytes.
+type lessMemory uint64
+
+func (lessMemory) Find(string) []Left { return nil }
+
+func (most lessMemory) Make(size uint64) (Mapping, error) {
+	if size > uint64(most) {
+		return nil, errGone
+	}
+	return Anonymous{}.Make(size)
+}
+
 // TestMemoryIsGivenBack has tables of 3 GB or more of address space each, so that
 // one of them is more than all else that the process may map meanwhile.
 func TestMemoryIsGivenBack(t *testing.T) {
@@ -106,13 +118,7 @@ func TestMemoryIsGivenBack(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, func(p *Params) { p.ListTot = 1 << 24; p.PktListTot = 20 }, Modern)
-			get := w.module.memory
-			w.module.memory = func(size uint64) (memory, error) {
-				if size > 1000*gigabyte {
-					return memory{}, errGone
-				}
-				return get(size)
-			}
+			w.memory = lessMemory(1000 * gigabyte)
 			before := addressSpace(t)
 			c.do(w, func() {
 				if got := (addressSpace(t) - before) / gigabyte; got < c.most || got > c.most+6 {
@@ -187,7 +193,7 @@ func TestHugePages(t *testing.T) {
 		if i < manyEntries-1 {
 			continue
 		}
-		if got, want := asksForHugePages(t, &set.table.memory.bytes[0]), i == manyEntries; got != want {
+		if got, want := asksForHugePages(t, &set.table.memory.Bytes()[0]), i == manyEntries; got != want {
 			t.Errorf("with %d entries: asks %t, want %t", i, got, want)
 		}
 	}
@@ -212,25 +218,4 @@ func asksForHugePages(t *testing.T, first *byte) bool {
 	}
 	t.Fatal("the table's memory is not mapped")
 	return false
-}
-
-// TestZero wipes memory of less than a page, of one, and of some.
-func TestZero(t *testing.T) {
-	page := os.Getpagesize()
-	for _, size := range []int{400, page, 3*page + 1} {
-		m, err := anonymousMemory(uint64(size))
-		if err != nil {
-			t.Fatal(err)
-		}
-		for i := range m.bytes {
-			m.bytes[i] = 1
-		}
-		m.zero(320)
-		for i, b := range m.bytes {
-			if want := i < 320; (b == 1) != want || b > 1 {
-				t.Fatalf("of %d bytes byte %d is %d", size, i, b)
-			}
-		}
-		m.release()
-	}
 }

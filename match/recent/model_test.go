@@ -100,7 +100,7 @@ func (w *world) holds(t *Table, list []string) {
 func TestFlushWithoutMemory(t *testing.T) {
 	w := filled(t, 100)
 	set := w.rule(Info{CheckSet: Set})
-	w.module.memory = func(uint64) (memory, error) { return memory{}, unix.ENOMEM }
+	set.table.where = lessMemory(0)
 	if err := w.write("t", "/"); err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +135,7 @@ func TestProbes(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			random := rand.New(rand.NewPCG(1, 2))
 			for range secrets {
-				table, err := newRegion(anonymousMemory, limit, 1)
+				table, err := newRegion(Anonymous{}, limit, 1)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -153,7 +153,7 @@ func TestProbes(t *testing.T) {
 				if mean := float64(all) / limit; mean > 1.7 || longest > 80 {
 					t.Errorf("secret %x: an address takes %.2f places, and one %d", table.header.key, mean, longest)
 				}
-				table.memory.release()
+				table.memory.Release()
 			}
 		})
 	}

@@ -12,8 +12,6 @@ import (
 // loaded. Its methods may be called by many goroutines.
 type Module struct {
 	clock jiffies.Clock
-	// memory gives a table memory for its region.
-	memory func(size uint64) (memory, error)
 	// kept is how many bytes of long lines the open files keep: Cursor.keep.
 	kept atomic.Int64
 
@@ -31,7 +29,7 @@ func NewModule(p Params, clock jiffies.Clock) (*Module, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	return &Module{given: p, params: p, clock: clock, memory: anonymousMemory}, nil
+	return &Module{given: p, params: p, clock: clock}, nil
 }
 
 // Params are the parameters as they are now.
@@ -57,9 +55,14 @@ func (m *Module) SetGID(gid uint32) {
 }
 
 // NewRegistry returns a registry without tables: recent_net_init. watch, where
-// it is not nil, hears of each table that comes or goes.
-func (m *Module) NewRegistry(watch func(Event)) *Registry {
-	return &Registry{module: m, watch: watch, tables: make(map[string]*Table)}
+// it is not nil, hears of each table that comes or goes. The tables go with the
+// process.
+func (m *Module) NewRegistry(watch func(Event)) *Registry { return m.NewRegistryIn(Anonymous{}, watch) }
+
+// NewRegistryIn is NewRegistry with tables whose regions are in a Memory. A table
+// goes on where processes before have left it.
+func (m *Module) NewRegistryIn(memory Memory, watch func(Event)) *Registry {
+	return &Registry{module: m, memory: memory, watch: watch, tables: make(map[string]*Table)}
 }
 
 // Event says that a table has come or gone. It is sent after the fact, without

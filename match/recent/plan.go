@@ -12,6 +12,7 @@ type plan struct {
 	made    []*Table
 	rings   map[string]uint32 // stamps per address that each table will have, by its name
 	moves   []move            // of tables that are there
+	adopted map[string]*Table // those of made that processes before have left
 }
 
 // move is a table's way to a region of another size.
@@ -19,19 +20,21 @@ type move struct {
 	table  *Table
 	to     region
 	widens bool // it gives addresses more stamps
+	keeps  bool // what fits stays
 }
 
 // newPlan reserves what the rules need under the parameters.
 func newPlan(r *Registry, params Params, infos []Info) (*plan, error) {
 	now := r.module.Params()
 	p := &plan{
-		reg: r, params: params, lastID: r.lastID, rings: make(map[string]uint32),
+		reg: r, params: params, lastID: r.lastID, rings: make(map[string]uint32), adopted: make(map[string]*Table),
 		resizes: params.ListTot != now.ListTot || params.PktListTot != now.PktListTot,
 	}
 	needs := make(map[string]uint32)
 	for i := range infos {
 		needs[infos[i].Name] = max(needs[infos[i].Name], params.Ring(infos[i].HitCount))
 	}
+	p.adopt(infos)
 	for i := range infos {
 		name := infos[i].Name
 		if p.rings[name] != 0 {
@@ -47,14 +50,33 @@ func newPlan(r *Registry, params Params, infos []Info) (*plan, error) {
 	return p, nil
 }
 
+// adopt finds tables that processes before have left. It comes before any other is
+// made, since they keep their IDs.
+func (p *plan) adopt(infos []Info) {
+	for i := range infos {
+		name := infos[i].Name
+		if p.reg.tables[name] != nil || p.adopted[name] != nil {
+			continue
+		}
+		if t := p.reg.find(&infos[i]); t != nil {
+			p.adopted[name] = t
+			p.made = append(p.made, t)
+			p.lastID = max(p.lastID, t.id)
+		}
+	}
+}
+
 // reserve makes sure that there is a table for a rule with room for ring stamps an
 // address, and returns for how many it will have room. A table that is there keeps
 // room for more if mayBeWider: recent_mt_check only widens.
 func (p *plan) reserve(info *Info, ring uint32, mayBeWider bool) (uint32, error) {
-	m := p.reg.module
 	t := p.reg.tables[info.Name]
+	keeps := p.resizes
+	if left := p.adopted[info.Name]; left != nil {
+		t, keeps, mayBeWider = left, true, false
+	}
 	if t == nil {
-		t, err := newTable(m, p.params, p.lastID+1, info, ring)
+		t, err := newTable(p.reg, p.params, p.lastID+1, info, ring)
 		if err != nil {
 			return 0, err
 		}
@@ -69,18 +91,22 @@ func (p *plan) reserve(info *Info, ring uint32, mayBeWider bool) (uint32, error)
 	if limit == p.params.ListTot && ring == had {
 		return ring, nil
 	}
-	to, err := newRegion(m.memory, p.params.ListTot, ring)
+	to, err := newRegion(p.reg.memory, p.params.ListTot, ring)
 	if err != nil {
 		return 0, err
 	}
-	p.moves = append(p.moves, move{t, to, ring > had})
+	if err := t.reserveIn(&to); err != nil {
+		to.release()
+		return 0, err
+	}
+	p.moves = append(p.moves, move{t, to, ring > had, keeps})
 	return ring, nil
 }
 
 // cancel gives back all that was reserved, before makeRules.
 func (p *plan) cancel() {
 	for _, t := range p.made {
-		t.region.memory.release()
+		t.region.release()
 	}
 	p.release()
 }
@@ -88,7 +114,7 @@ func (p *plan) cancel() {
 // release gives back the memory for tables that are there.
 func (p *plan) release() {
 	for _, m := range p.moves {
-		m.to.memory.release()
+		m.to.release()
 	}
 }
 
@@ -98,6 +124,7 @@ func (p *plan) makeRules(infos []Info) []*Rule {
 	r.lastID = p.lastID
 	for _, t := range p.made {
 		r.tables[t.name] = t
+		t.region.memory.Place(t.name)
 	}
 	rules := make([]*Rule, len(infos))
 	for i, info := range infos {
@@ -116,8 +143,8 @@ func (p *plan) move(widens bool) (done []Resized) {
 		if m.widens != widens {
 			continue
 		}
-		one := Resized{Registry: p.reg, Table: m.table, Emptied: !p.resizes}
-		if p.resizes {
+		one := Resized{Registry: p.reg, Table: m.table, Emptied: !m.keeps}
+		if m.keeps {
 			one.Kept, one.Dropped = m.table.resize(m.to)
 		} else {
 			one.Dropped = m.table.empty(m.to)

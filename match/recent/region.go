@@ -2,6 +2,7 @@ package recent
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"unsafe"
 
@@ -28,10 +29,13 @@ import (
 // Table.mu guards the fields, and what is in the memory. Cursors copy out of the
 // memory without it.
 type region struct {
-	memory memory
-	header *header // at the start of memory; never nil
-	index  []ref
-	slots  unsafe.Pointer // slot 0
+	memory  Mapping
+	header  *header // at the start of memory; never nil
+	kept    bool    // memory outlives the process
+	room    uint32  // there is memory for slots 0 to room
+	indexed Mapping // what index is in
+	index   []ref
+	slots   unsafe.Pointer // slot 0
 
 	// The header says this too. It is repeated for speed: a packet through two
 	// rules takes 24.9 ns with these fields here, and 26.5 ns without
@@ -41,16 +45,22 @@ type region struct {
 	key    addr.Addr
 }
 
-// slot is the kernel's struct recent_entry. With four stamps it fills a line
-// of the processor's cache.
+// slot holds an entry of the LRU list. With four stamps it fills a line of the
+// processor's cache.
 type slot struct {
+	entry
+	older uint32 // towards the least recently seen
+	newer uint32 // towards the most recently seen; in the free list, the next
+}
+
+// entry is the kernel's struct recent_entry without its stamps.
+type entry struct {
 	addr    addr.Addr
 	nstamps uint16
 	index   uint16 // where in the ring the next stamp goes
 	family  uint8  // 0: the slot is free
 	ttl     uint8
-	older   uint32 // towards the least recently seen
-	newer   uint32 // towards the most recently seen; in the free list, the next
+	_       uint16
 }
 
 const (
@@ -77,34 +87,65 @@ func (s *slot) stampCount(ring uint32) uint32 {
 	return uint32(s.nstamps)
 }
 
-// newRegion makes an empty region for limit addresses with ring stamps each, in
-// memory that get gives.
-func newRegion(get func(size uint64) (memory, error), limit, ring uint32) (region, error) {
+// newRegion makes an empty region for limit addresses with ring stamps each.
+func newRegion(where Memory, limit, ring uint32) (region, error) {
 	h := newHeader(limit, ring)
-	m, err := get(h.size())
+	m, err := where.Make(h.size())
+	if errors.Is(err, unix.ENOMEM) {
+		err = noMemory(&h)
+	}
 	if err != nil {
-		return region{}, &Error{unix.ENOMEM, fmt.Sprintf(
-			"%d addresses of %d stamps need %d MB of address space, more than this machine gives: lower ip_list_tot, ip_pkt_list_tot or --hitcount",
-			limit, ring, h.size()>>20)}
+		return region{}, err
+	}
+	if _, err := m.Reserve(h.slotsEnd(1)); err != nil {
+		m.Release()
+		return region{}, err
 	}
 	var key [16]byte
 	rand.Read(key[:])
 	h.key = addr.Load(&key)
-	*(*header)(unsafe.Pointer(&m.bytes[0])) = h
-	return regionIn(m), nil
+	*(*header)(unsafe.Pointer(&m.Bytes()[0])) = h
+	r, err := regionIn(m)
+	if err != nil {
+		m.Release()
+	}
+	return r, err
 }
 
-// regionIn finds the region in memory that holds one.
-func regionIn(m memory) region {
-	h := (*header)(unsafe.Pointer(&m.bytes[0]))
-	return region{
-		memory: m,
-		header: h,
-		index:  unsafe.Slice((*ref)(unsafe.Pointer(&m.bytes[unsafe.Sizeof(*h)])), h.places),
-		slots:  unsafe.Pointer(&m.bytes[h.slotsAt()]),
-		stride: uintptr(h.stride),
-		ring:   h.ring,
-		key:    h.key,
+func noMemory(h *header) error {
+	return &Error{unix.ENOMEM, fmt.Sprintf(
+		"%d addresses of %d stamps need %d MB of address space, more than this machine gives: lower ip_list_tot, ip_pkt_list_tot or --hitcount",
+		h.limit, h.ring, h.size()>>20)}
+}
+
+// regionIn finds the region in memory that holds one, but for its index, which is
+// empty.
+func regionIn(m Mapping) (region, error) {
+	h := (*header)(unsafe.Pointer(&m.Bytes()[0]))
+	index, err := Anonymous{}.Make(uint64(h.places) * uint64(unsafe.Sizeof(ref{})))
+	if err != nil {
+		return region{}, noMemory(h)
+	}
+	_, goes := m.(anonymous)
+	r := region{
+		memory:  m,
+		kept:    !goes,
+		header:  h,
+		indexed: index,
+		index:   unsafe.Slice((*ref)(unsafe.Pointer(&index.Bytes()[0])), h.places),
+		slots:   unsafe.Pointer(&m.Bytes()[slotsAt]),
+		stride:  uintptr(h.stride),
+		ring:    h.ring,
+		key:     h.key,
+	}
+	return r, r.reserve(max(h.used, 1))
+}
+
+// release gives all memory back. The zero region has none.
+func (r *region) release() {
+	if r.memory != nil {
+		r.memory.Release()
+		r.indexed.Release()
 	}
 }
 
@@ -138,85 +179,30 @@ func (r *region) places(n uint32) []jiffies.Jiffies { return unsafe.Slice(r.stam
 // wait for memory. A smaller table would pay for pages that it does not fill.
 const manyEntries = 1 << 14
 
-// add makes an entry, in place of the least recently seen where the table is
-// full: recent_entry_init.
-func (r *region) add(a addr.Addr, family, ttl uint8, now jiffies.Jiffies) {
-	h := r.header
-	if h.entries >= h.limit {
-		r.remove(r.slot(0).newer)
-	}
-	n := h.free
-	if n != 0 {
-		h.free = r.slot(n).newer
-	} else {
-		h.used++
-		n = h.used
-		if n == manyEntries {
-			r.memory.preferHugePages()
-		}
-	}
-	*r.slot(n) = slot{addr: a, nstamps: 1, index: 1, family: family, ttl: ttl}
-	*r.stampAt(n, 0) = now
-	r.insert(r.hash(a), n)
-	r.append(n)
-	h.entries++
+// preferHugePages asks for large pages from now on.
+func (r *region) preferHugePages() {
+	// An old kernel may not know it: then the pages stay small.
+	_ = unix.Madvise(r.memory.Bytes(), unix.MADV_HUGEPAGE)
+	_ = unix.Madvise(r.indexed.Bytes(), unix.MADV_HUGEPAGE)
 }
 
-// update adds a stamp to an entry: recent_entry_update.
-func (r *region) update(n uint32, now jiffies.Jiffies) {
-	s := r.slot(n)
-	i := uint32(s.index)
-	if i == r.ring {
-		i = 0
+// hasRoom tells whether there is memory for one more slot that was never in use.
+func (r *region) hasRoom() bool { return r.header.used < r.room || r.reserve(r.header.used+1) == nil }
+
+// reserve gets memory for slots 0 to n, and maybe for some after them.
+func (r *region) reserve(n uint32) error {
+	bytes, err := r.memory.Reserve(r.header.slotsEnd(n))
+	if err == nil {
+		r.room = uint32((min(bytes, r.header.size())-slotsAt)/uint64(r.header.stride)) - 1
 	}
-	*r.stampAt(n, i) = now
-	s.index = uint16(i + 1)
-	s.nstamps = max(s.nstamps, s.index)
-	if s.newer != 0 {
-		r.unlink(s)
-		r.append(n)
-	}
+	return err
 }
 
-// remove drops an entry: recent_entry_remove.
-func (r *region) remove(n uint32) {
-	s := r.slot(n)
-	r.forget(r.hash(s.addr), n)
-	r.unlink(s)
-	s.family = 0
-	s.newer, r.header.free = r.header.free, n
-	r.header.entries--
-}
-
-// reap drops the least recently seen entry if all its stamps are older than
-// since: recent_entry_reap. It keeps the entry that the packet is about to
-// update.
-func (r *region) reap(since jiffies.Jiffies, working uint32, updates bool) {
-	n := r.slot(0).newer
-	if n == working && updates {
-		return
-	}
-	if since.After(*r.stampAt(n, r.slot(n).newestIndex(r.ring))) {
-		r.remove(n)
-	}
-}
-
-// unlink takes an entry out of the LRU list.
-func (r *region) unlink(s *slot) {
-	r.slot(s.older).newer = s.newer
-	r.slot(s.newer).older = s.older
-}
-
-// append puts an entry at the recent end of the LRU list.
-func (r *region) append(n uint32) {
-	head, s := r.slot(0), r.slot(n)
-	s.older, s.newer = head.older, 0
-	r.slot(s.older).newer = n
-	head.older = n
-}
-
-// wipe empties the region in place. It gives back the pages after the header.
+// wipe empties the region in place.
 func (r *region) wipe() {
-	r.memory.zero(int(unsafe.Sizeof(header{})))
-	r.header.entries, r.header.used, r.header.free = 0, 0, 0
+	h := r.header
+	h.used = 0 // first: what is left of the slots means nothing any more
+	h.entries, h.free = 0, 0
+	*r.slot(0) = slot{}
+	clear(r.index)
 }

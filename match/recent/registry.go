@@ -13,11 +13,13 @@ import (
 // recent_net. A table lives as long as a rule refers to it.
 type Registry struct {
 	module *Module
+	memory Memory
 	watch  func(Event) // may be nil
 
 	mu     sync.Mutex
 	tables map[string]*Table // guarded by mu
 	lastID uint64            // guarded by mu
+	leaves bool              // guarded by mu: see Leave
 }
 
 // Clock is the clock that stamps come from.
@@ -37,7 +39,7 @@ func (r *Registry) tell(e Event) {
 // An error is a *CheckError. It changes nothing, since memory for all tables is
 // reserved before any is touched.
 func (r *Registry) CheckAll(infos []Info) ([]*Rule, error) {
-	return r.checkAll(r.module.Params(), infos, func(p *plan) { p.move(true) })
+	return r.checkAll(r.module.Params(), infos, func(p *plan) { p.move(true); p.move(false) })
 }
 
 // checkAll makes rules and new tables under parameters. What the rules need of
@@ -87,9 +89,20 @@ func (r *Registry) Destroy(rule *Rule) {
 	}
 	delete(r.tables, t.name)
 	old := t.destroy() // under r.mu: when there is another table of the name, this one is Gone
+	if !r.leaves {
+		old.memory.Remove()
+	}
 	r.mu.Unlock()
 	t.release(old)
 	r.tell(Event{Table: t, Gone: true})
+}
+
+// Leave ends the registry. Its tables stay for the next process, if its Memory can
+// do that. Rules are to be destroyed all the same.
+func (r *Registry) Leave() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.leaves = true
 }
 
 // Table is the table of that name, or nil: recent_table_lookup.

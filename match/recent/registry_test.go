@@ -105,7 +105,7 @@ func TestAttr(t *testing.T) {
 // TestTooLargeChangesNothing asks for more memory than there are addresses.
 func TestTooLargeChangesNothing(t *testing.T) {
 	w := newWorld(t, func(p *Params) { p.ListTot = MaxListTot }, Modern)
-	const why = "1073741824 addresses of 65536 stamps need 536920064 MB of address space, more than this machine gives: lower ip_list_tot, ip_pkt_list_tot or --hitcount"
+	const why = "1073741824 addresses of 65536 stamps need 536903680 MB of address space, more than this machine gives: lower ip_list_tot, ip_pkt_list_tot or --hitcount"
 	if _, err := check(w.Registry, Info{Name: "t", CheckSet: Check, HitCount: 65535, Mask: AllOnes}); !errors.Is(err, syscall.ENOMEM) || !strings.HasSuffix(err.Error(), why) {
 		t.Errorf("a table of 512 TB: %v, want %s", err, why)
 	}

@@ -36,7 +36,11 @@ func (t *Table) resize(to region) (kept, dropped uint32) {
 	}
 	t.warm(&to)
 	t.lockToChange()
-	dropped += t.evict(limit, t.header.entries) // those that have come since
+	// Some may have come since.
+	if t.header.used > to.room && to.reserve(min(t.header.used, limit)) != nil {
+		limit = to.room
+	}
+	dropped += t.evict(limit, t.header.entries)
 	if numbers := to.carryOver(&t.region); numbers != nil {
 		t.layout = t.layout.renumber(numbers)
 	}
@@ -45,6 +49,14 @@ func (t *Table) resize(to region) (kept, dropped uint32) {
 	t.mu.Unlock()
 	t.release(old)
 	return kept, dropped
+}
+
+// reserveIn gets memory in another region for the slots that the table uses now.
+func (t *Table) reserveIn(to *region) error {
+	t.mu.Lock()
+	used := t.header.used
+	t.mu.Unlock()
+	return to.reserve(max(1, min(used, to.header.limit)))
 }
 
 // evict drops least recently seen entries, up to most of them, until limit are
@@ -63,10 +75,10 @@ func (t *Table) warm(to *region) {
 	t.copying.RLock() // the index is read
 	defer t.copying.RUnlock()
 	t.mu.Lock()
-	from, used := t.region, min(t.header.used, to.header.limit)
+	from, used := t.region, min(t.header.used, to.room)
 	t.mu.Unlock()
 	if used >= manyEntries {
-		to.memory.preferHugePages()
+		to.preferHugePages()
 	}
 	slots := unsafe.Slice((*byte)(to.slots), (uintptr(used)+1)*to.stride)
 	for i := 0; i < len(slots); i += os.Getpagesize() {
@@ -87,7 +99,7 @@ func (t *Table) warm(to *region) {
 func (r *region) carryOver(from *region) (anew numbering) {
 	h := r.header
 	h.entries, h.used, h.free = from.header.entries, from.header.used, from.header.free
-	if h.used > h.limit {
+	if h.used > min(h.limit, r.room) {
 		anew = from.numbers()
 		h.used, h.free = h.entries, 0
 	}

@@ -165,11 +165,11 @@ func TestResizeInAFlood(t *testing.T) {
 // TestResizeDoesNotFault: while packets wait, the kernel maps no pages.
 func TestResizeDoesNotFault(t *testing.T) {
 	w := filled(t, 30000)
-	to, err := newRegion(anonymousMemory, 40000, 30)
+	to, err := newRegion(Anonymous{}, 40000, 30)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer to.memory.release()
+	defer to.release()
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	faults := func() int64 {

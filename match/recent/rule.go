@@ -177,8 +177,7 @@ func (r *Rule) match(t *Table, now jiffies.Jiffies, family uint8, a addr.Addr, t
 	}
 	switch {
 	case set&Set != 0:
-		t.update(n, now)
-		t.slot(n).ttl = ttl
+		t.update(n, ttl, now, 0)
 		return hit
 	case set&Remove != 0:
 		t.remove(n)
@@ -190,12 +189,15 @@ func (r *Rule) match(t *Table, now jiffies.Jiffies, family uint8, a addr.Addr, t
 		matched = hit
 	}
 	updates := set&Update != 0 && matched
+	reaped := uint32(0)
 	if set&Reap != 0 {
-		t.reap(since, n, updates)
+		reaped = t.reapable(since, n, updates)
 	}
-	if updates {
-		t.update(n, now)
-		t.slot(n).ttl = ttl
+	switch {
+	case updates:
+		t.update(n, ttl, now, reaped)
+	case reaped != 0:
+		t.remove(reaped)
 	}
 	return matched
 }

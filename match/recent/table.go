@@ -1,7 +1,6 @@
 package recent
 
 import (
-	"bytes"
 	"sync"
 
 	"recentfs/match/addr"
@@ -22,6 +21,7 @@ type Table struct {
 	id     uint64
 	mask   addr.Addr
 	module *Module
+	where  Memory // of its regions
 	refs   uint32 // guarded by Registry.mu
 
 	// copying is held by cursors while they copy out of the region without mu.
@@ -40,27 +40,31 @@ const noID = 1<<32 - 1
 
 // newTable makes an empty table for its first rule, with the parameters p and room
 // for ring stamps an address.
-func newTable(m *Module, p Params, id uint64, info *Info, ring uint32) (*Table, error) {
+func newTable(r *Registry, p Params, id uint64, info *Info, ring uint32) (*Table, error) {
 	if p.Compat == Modern && (p.UID == noID || p.GID == noID) {
 		return nil, invalid("ip_list_uid=%d, ip_list_gid=%d: %d is no user or group", p.UID, p.GID, uint32(noID))
 	}
-	r, err := newRegion(m.memory, p.ListTot, ring)
+	empty, err := newRegion(r.memory, p.ListTot, ring)
 	if err != nil {
 		return nil, err
 	}
-	who := identity{mask: addr.Load(&info.Mask), id: id, attr: Attr{Perms: p.Perms, UID: p.UID, GID: p.GID}}
+	attr := Attr{Perms: p.Perms, UID: p.UID, GID: p.GID}
 	if p.Perms == 0 {
-		who.attr.Perms = 0o444
+		attr.Perms = 0o444
 	}
+	who := identity{mask: addr.Load(&info.Mask), id: id, attrs: [2]Attr{attr}}
 	copy(who.name[:], info.Name)
-	r.header.identity = who
-	return tableIn(m, r), nil
+	empty.header.identity = who
+	empty.header.checksum = empty.header.sum()
+	return r.tableIn(empty), nil
 }
 
 // tableIn is the table whose region this is.
-func tableIn(m *Module, r region) *Table {
-	name, _, _ := bytes.Cut(r.header.name[:], []byte{0})
-	return &Table{name: string(name), id: r.header.id, mask: r.header.mask, module: m, layout: new(layout), region: r}
+func (r *Registry) tableIn(its region) *Table {
+	return &Table{
+		name: its.header.table(), id: its.header.id, mask: its.header.mask,
+		module: r.module, where: r.memory, layout: new(layout), region: its,
+	}
 }
 
 // lockToChange takes the lock to change the table.
@@ -70,14 +74,13 @@ func (t *Table) lockToChange() {
 }
 
 // mutate runs do under the table's lock, unless the table is gone.
-func (t *Table) mutate(do func()) error {
+func (t *Table) mutate(do func() error) error {
 	t.lockToChange()
 	defer t.mu.Unlock()
 	if t.dead {
 		return errGone
 	}
-	do()
-	return nil
+	return do()
 }
 
 // size is the number of addresses and of stamps of each that the table has room
@@ -92,6 +95,8 @@ func (t *Table) size() (limit, ring uint32) {
 // held, by lockToChange.
 func (t *Table) replace(by region) (old region) {
 	by.header.identity, by.header.sequence = t.header.identity, t.header.sequence
+	by.header.checksum = by.header.sum()
+	by.memory.Place(t.name)
 	old, t.region = t.region, by
 	return old
 }
@@ -113,7 +118,7 @@ func (t *Table) flush() (old region) {
 	if t.header.used == 0 {
 		return region{}
 	}
-	empty, err := newRegion(t.module.memory, t.header.limit, t.header.ring)
+	empty, err := newRegion(t.where, t.header.limit, t.header.ring)
 	if err != nil {
 		t.wipe()
 		return region{}
@@ -133,12 +138,12 @@ func (t *Table) destroy() (old region) {
 // release unmaps a region that was the table's, as soon as no cursor copies out
 // of it. A cursor that begins now copies out of the new region.
 func (t *Table) release(old region) {
-	if old.memory.bytes == nil {
+	if old.memory == nil {
 		return
 	}
 	t.copying.Lock()
 	t.copying.Unlock() //lint:ignore SA2001 it is a wait, and unmapping takes long
-	old.memory.release()
+	old.release()
 }
 
 // Name is the table's name, 1 to 199 bytes.
@@ -159,7 +164,7 @@ func (t *Table) Gone() bool {
 func (t *Table) Attr() Attr {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	return t.header.attr
+	return t.header.attr()
 }
 
 // Chattr changes the attributes of the table's file in place: proc_setattr of
@@ -170,6 +175,8 @@ func (t *Table) Chattr(change func(*Attr)) error {
 	if t.dead {
 		return errGone
 	}
-	change(&t.header.attr)
+	attr := t.header.attr()
+	change(&attr)
+	t.header.setAttr(attr)
 	return nil
 }

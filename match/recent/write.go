@@ -13,8 +13,8 @@ import (
 // recent_mt_proc_write. "+ADDRESS" adds a stamp, "-ADDRESS" removes the
 // address, "/" flushes. A write does one of these, at position 0 only. Write
 // returns how many bytes it took, and the position afterwards, which "/" does not
-// move. Errors are EINVAL, ESPIPE and, once the table is gone, EIO. They change
-// nothing. Module.Refused tells of those with EINVAL.
+// move. Errors are EINVAL, ESPIPE, ENOSPC where a Memory has no more, and, once the
+// table is gone, EIO. They change nothing. Module.Refused tells of those with EINVAL.
 func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	if len(data) == 0 {
 		return 0, pos, nil
@@ -27,7 +27,11 @@ func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	switch data[0] {
 	case '/':
 		var old region
-		if err := t.mutate(func() { old = t.flush() }); err != nil {
+		err := t.mutate(func() error {
+			old = t.flush()
+			return nil
+		})
+		if err != nil {
 			return 0, pos, err
 		}
 		t.release(old)
@@ -40,7 +44,7 @@ func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	if !ok {
 		return 0, pos, t.refuse("illegal address")
 	}
-	if err := t.mutate(func() { t.apply(a, family, data[0] == '+') }); err != nil {
+	if err := t.mutate(func() error { return t.apply(a, family, data[0] == '+') }); err != nil {
 		return 0, pos, err
 	}
 	return len(data), pos + size, nil
@@ -84,16 +88,19 @@ func (t *Table) refuse(reason string) error {
 
 // apply adds a stamp to an address, or removes the address. A new address gets
 // the TTL 0; any other keeps its TTL. t.mu is held, by lockToChange.
-func (t *Table) apply(a addr.Addr, family uint8, add bool) {
+func (t *Table) apply(a addr.Addr, family uint8, add bool) error {
 	n := t.lookup(a, family, 0)
 	switch {
+	case n == 0 && add && t.isShort():
+		return syscall.ENOSPC
 	case n == 0 && add:
 		t.add(a, family, 0, t.module.clock.Now())
 	case n != 0 && add:
-		t.update(n, t.module.clock.Now())
+		t.update(n, t.slot(n).ttl, t.module.clock.Now(), 0)
 	case n != 0:
 		t.remove(n)
 	}
+	return nil
 }
 
 // parseAddr reads the address of a write. A colon before any NUL, even one after
