@@ -18,6 +18,7 @@ var mayImport = map[string][]string{
 	"recentfs/match/addr":      {},
 	"recentfs/match/jiffies":   {},
 	"recentfs/match/recent":    {"recentfs/match/addr", "recentfs/match/jiffies"},
+	"recentfs/match/state":     {"recentfs/match/recent", "recentfs/match/jiffies"},
 	"recentfs/match/ruleset":   {"recentfs/match/recent", "recentfs/match/addr", "recentfs/match/jiffies", "recentfs/capture"},
 	"recentfs/capture":         {},
 	"recentfs/capture/nfqueue": {"recentfs/capture"},
@@ -32,7 +33,7 @@ var mayImport = map[string][]string{
 	"recentfs/cmd/recentfs/internal/report":  {"recentfs/match/jiffies"},
 	"recentfs/cmd/recentfs/internal/daemon": {
 		"recentfs/cmd/recentfs/internal/control",
-		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset",
+		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset", "recentfs/match/state",
 		"recentfs/capture", "recentfs/capture/nfqueue", "recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces",
 	},
 	"recentfs/cmd/recentfs/internal/enter": {"recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces"},
