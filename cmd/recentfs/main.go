@@ -85,7 +85,7 @@ addresses, and a mount shows every table as a file that reads and writes as
 	root.SetVersionTemplate("{{.Version}}\n")
 	root.SetFlagErrorFunc(explainFlagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
-	root.AddCommand(runCommand(), checkCommand(), rulesCommand(), reloadCommand(), replayCommand(),
+	root.AddCommand(runCommand(), checkCommand(), rulesCommand(), reloadCommand(), saveCommand(), replayCommand(),
 		execCommand(), showCommand(), addCommand(), delCommand(), flushCommand(), versionCommand())
 	repairHelp(root)
 	checkUsage(root)

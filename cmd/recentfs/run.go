@@ -6,8 +6,8 @@ import (
 	"os"
 	"os/signal"
 	"slices"
-	"strings"
 	"syscall"
+	"time"
 
 	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
@@ -39,10 +39,15 @@ that are named, each with tables, queues and counters of its own: NAME as in
 holds ns/NAME/TABLE, and 'self' leads each process to its own namespace's.
 
 With --proc-net, /proc/net/xt_recent leads to the tables for the whole machine,
-until recentfs ends. 'recentfs exec' does the same for one command.`,
+until recentfs ends. 'recentfs exec' does the same for one command.
+
+With --state, the tables outlive recentfs. As it runs they are in the directory
+"live" beside the control socket, which must be in memory: what is there outlives
+a crash. They are saved in DIR every --sync, and at the end: that outlives a boot.`,
 		Example: `  recentfs run
   recentfs run --rules /etc/recentfs/rules -o ip_list_tot=65536,ip_pkt_list_tot=50
   recentfs run --netns all --netns-rules dmz=/etc/recentfs/dmz.rules --proc-net
+  recentfs run --state /var/lib/recentfs
   recentfs run --compat modern --modprobe-conf /etc/modprobe.d/xt_recent.conf`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			lvl, err := logrus.ParseLevel(level)
@@ -63,6 +68,12 @@ until recentfs ends. 'recentfs exec' does the same for one command.`,
 			if len(netnsRules) > 0 && len(c.Netns) == 0 {
 				return fmt.Errorf("--netns-rules %s: it goes with --netns", netnsRules[0])
 			}
+			if c.Sync < time.Second {
+				return fmt.Errorf("--sync %v: 1s or more is needed", c.Sync)
+			}
+			if c.StateKeep < 0 {
+				return fmt.Errorf("--state-keep %v: it is 0 or more", c.StateKeep)
+			}
 			return asRunError(func(*cobra.Command, []string) error { return runDaemon(c) })(cmd, args)
 		},
 	}
@@ -72,26 +83,13 @@ until recentfs ends. 'recentfs exec' does the same for one command.`,
 	cmd.Flags().StringVar(&c.Control, "control", defaultControl, "`SOCKET` for 'recentfs rules' and 'recentfs reload'")
 	cmd.Flags().StringArrayVar(&c.Netns, "netns", nil, "network `NAMESPACE` to serve, by name, path or process id, or 'all'; repeatable")
 	cmd.Flags().StringArrayVar(&netnsRules, "netns-rules", nil, "`NAME=FILE` of rules for one of several namespaces; repeatable")
+	cmd.Flags().StringVar(&c.State, "state", "", "`DIR` that keeps the tables over restarts and boots (default: they end with recentfs)")
+	cmd.Flags().DurationVar(&c.Sync, "sync", 30*time.Second, "how often --state saves the tables on the disk")
+	cmd.Flags().DurationVar(&c.StateKeep, "state-keep", 30*24*time.Hour, "how long --state keeps a table that no rule names any more")
 	cmd.Flags().BoolVar(&c.ProcNet, "proc-net", false, "put the tables in the place of /proc/net/xt_recent, for the whole machine (Linux 5.2)")
 	cmd.Flags().StringVar(&level, "log-level", "info", "how much to log: error, warn, info or debug")
 	cmd.Flags().StringVar(&c.LogPackets, "log-packets", "stderr", "where LOG targets write to: stderr, kmsg (the kernel's log) or syslog")
 	return cmd
-}
-
-// parseNetnsRules parses NAME=FILE of --netns-rules into files by name.
-func parseNetnsRules(pairs []string) (map[string]string, error) {
-	files := make(map[string]string)
-	for _, pair := range pairs {
-		name, file, ok := strings.Cut(pair, "=")
-		switch {
-		case !ok || name == "" || file == "":
-			return nil, fmt.Errorf("--netns-rules %s: NAME=FILE is needed, as in --netns-rules dmz=/etc/recentfs/dmz.rules", pair)
-		case files[name] != "":
-			return nil, fmt.Errorf("--netns-rules %s: there is a file for %s already", pair, name)
-		}
-		files[name] = file
-	}
-	return files, nil
 }
 
 // runDaemon runs from the start to the signal that ends it.

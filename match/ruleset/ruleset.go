@@ -83,6 +83,13 @@ func (f *File) PassedOver() []string {
 	return all
 }
 
+// Tables are the names of the tables that the rules refer to.
+func (f *File) Tables() map[string]bool {
+	names := make(map[string]bool)
+	f.eachRecent(func(_ *match, m *recentMatch) { names[m.info.Name] = true })
+	return names
+}
+
 // Queues are the NFQUEUE numbers that have a chain, in ascending order.
 func (f *File) Queues() []uint16 {
 	var all []uint16

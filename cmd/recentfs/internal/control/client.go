@@ -59,6 +59,11 @@ func (c *Client) Reload(w io.Writer) error {
 	return c.request(w, http.MethodPost, url.URL{Path: "/reload"})
 }
 
+// Save has the daemon save its tables, and returns when they are on the disk.
+func (c *Client) Save() error {
+	return c.request(io.Discard, http.MethodPost, url.URL{Path: "/save"})
+}
+
 // request writes the answer to w. An answer that is an error is an Error.
 func (c *Client) request(w io.Writer, method string, target url.URL) error {
 	target.Scheme, target.Host = "http", "recentfs"

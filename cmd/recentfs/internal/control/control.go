@@ -3,6 +3,7 @@
 //
 //	GET  /rules[?netns=NAME]   the rules at work with their counters, as text
 //	POST /reload               reads the rules and parameters again; what changes besides the rules, as text
+//	POST /save                 saves the tables on the disk
 //
 // An answer's status says whose fault an error is: 4xx is the asker's, 5xx is
 // the daemon's. The body of an error says what is wrong, a line for each fault.
@@ -48,6 +49,8 @@ type Daemon interface {
 	// Reload reads the rules and the parameters again, and writes what becomes of
 	// parameters that changed. An error changes nothing.
 	Reload(w io.Writer) error
+	// Save saves all tables, and returns when they are on the disk.
+	Save() error
 }
 
 // Error is an error with the HTTP status that says whose fault it is. A Daemon

@@ -19,9 +19,11 @@ type handler struct {
 func newHandler(d Daemon) http.Handler {
 	rules := func(w io.Writer, r *http.Request) error { return d.Rules(w, r.URL.Query().Get("netns")) }
 	reload := func(w io.Writer, _ *http.Request) error { return d.Reload(w) }
+	save := func(io.Writer, *http.Request) error { return d.Save() }
 	mux := http.NewServeMux()
 	mux.Handle("GET /rules", &handler{rules, make(chan struct{}, maxRules)})
 	mux.Handle("POST /reload", &handler{reload, make(chan struct{}, maxReloads)})
+	mux.Handle("POST /save", &handler{save, make(chan struct{}, 1)})
 	return mux
 }
 

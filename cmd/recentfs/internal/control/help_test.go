@@ -14,10 +14,13 @@ import (
 type fake struct {
 	rules  func(w io.Writer, netns string) error
 	reload func(w io.Writer) error
+	save   func() error
 }
 
 func (f *fake) Rules(w io.Writer, netns string) error { return f.rules(w, netns) }
 func (f *fake) Reload(w io.Writer) error              { return f.reload(w) }
+
+func (f *fake) Save() error { return f.save() }
 
 // quick is a Daemon that answers "rules" and "rules of NETNS".
 func quick() *fake {
@@ -34,6 +37,7 @@ func quick() *fake {
 			_, err := io.WriteString(w, "reloaded")
 			return err
 		},
+		save: func() error { return nil },
 	}
 }
 

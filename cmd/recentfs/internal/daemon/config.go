@@ -8,6 +8,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"time"
 
 	"github.com/sirupsen/logrus"
 
@@ -32,6 +33,12 @@ type Config struct {
 	Control    string // the control socket
 	// LogPackets is one of PacketOutputs, or empty for standard error.
 	LogPackets string
+	// State is the directory that keeps the tables over restarts and boots, empty
+	// for none. Sync is how often they are saved there, and StateKeep how long what
+	// was saved of a table without a rule stays.
+	State     string
+	Sync      time.Duration
+	StateKeep time.Duration
 	// ProcNet puts the tables in the place of /proc/net/xt_recent.
 	ProcNet bool
 }

@@ -10,6 +10,7 @@ import (
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
 	"recentfs/match/ruleset"
+	"recentfs/match/state"
 	"recentfs/namespaces"
 )
 
@@ -21,6 +22,7 @@ type instance struct {
 	namespace *namespaces.Namespace
 	rulesFile string
 	registry  *recent.Registry
+	state     *state.Dir // keeps the tables; nil without Config.State
 	clock     jiffies.Clock
 	broken    chan<- struct{} // gets one when the loop of a queue has ended by itself
 	packets   *LogWriter      // takes what LOG targets log; nil for standard error

@@ -29,10 +29,12 @@ func (s *Server) selectNamespaces(ctx context.Context, ready func()) (err error)
 	}
 	ready()
 	<-ctx.Done()
+	logFailure(s.saveAll(), "")
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
 	for _, i := range s.instances {
+		i.registry.Leave()
 		errs = append(errs, i.exit())
 	}
 	return errors.Join(errs...)
@@ -162,9 +164,14 @@ func (s *Server) add(found namespaces.Found) (err error) {
 	if err != nil {
 		return err
 	}
+	registry, dir, err := s.newRegistry(found.Name, folder)
+	if err != nil {
+		s.removeFolder(found.Name)
+		return err
+	}
 	i := &instance{
 		name: found.Name, namespace: ns, rulesFile: s.config.rulesOf(found.Name),
-		registry: s.answers.module.NewRegistry(folder.Update), clock: s.clock, broken: s.broken, packets: s.packets,
+		registry: registry, state: dir, clock: s.clock, broken: s.broken, packets: s.packets,
 		queues: make(map[uint16]*queue), repairs: make(map[uint16]*repair),
 	}
 	r, err := i.prepare(s.files[i.rulesFile], nil)
@@ -173,6 +180,11 @@ func (s *Server) add(found namespaces.Found) (err error) {
 		return err
 	}
 	r.commit()
+	if dir != nil {
+		if err := dir.Clean(registry.Tables()); err != nil {
+			logrus.Warn(i.explain(err))
+		}
+	}
 	s.instances[found.ID] = i
 	s.answers.nameByID.Store(found.ID, i.name)
 	return nil
@@ -198,7 +210,11 @@ func (s *Server) removeFolder(name string) {
 func (s *Server) remove(id namespaces.ID, i *instance) {
 	s.answers.nameByID.Delete(id)
 	delete(s.instances, id)
-	if err := i.exit(); err != nil {
+	err := i.exit()
+	if i.state != nil {
+		err = errors.Join(err, i.state.Remove())
+	}
+	if err != nil {
 		logrus.Warn(i.explain(err))
 	}
 	s.removeFolder(i.name)

@@ -30,6 +30,7 @@ func (s *Server) Reload(w io.Writer) error {
 	if err != nil {
 		return &control.Error{Status: http.StatusUnprocessableEntity, Err: err}
 	}
+	logFailure(s.saveLeaving(files), "")
 	news, err := s.swap(files, params)
 	if err != nil {
 		return err

@@ -5,7 +5,7 @@
 // A Server is made of tasks. They start one after the other, in the order of
 // Server.Start, and stop in reverse.
 //
-// Lock order: Server.reloading, Server.mu, Queue.running of capture/nfqueue,
+// Lock order: Server.reloading, Server.saving, Server.mu, Queue.running of capture/nfqueue,
 // instance.deciding. Then the locks of match/recent and fs, which call nothing of
 // this package while they hold one. Server.mu is held
 //   - while tables come and go, and so while fs tells the kernel, which waits for no
@@ -47,6 +47,7 @@ type Server struct {
 	broken  chan struct{} // gets one when the loop of a queue has ended by itself
 
 	// A task sets these before it is ready. The tasks after it read them.
+	live      string     // the directory in memory of tables that outlive a process
 	packets   *LogWriter // takes what LOG targets log; nil for standard error
 	selection *namespaces.Selection
 	tables    *fs.Mountpoint
@@ -61,6 +62,8 @@ type Server struct {
 	// the reload that began last decides which rules stay.
 	reloading sync.Mutex
 	params    Params // guarded by reloading: as last read
+
+	saving sync.Mutex // serialises the saving of tables; taken before mu
 
 	// mu guards the instances and what they are made of.
 	mu        sync.Mutex
@@ -102,6 +105,7 @@ func New(c Config) (*Server, error) {
 func (s *Server) Start(ctx context.Context) error {
 	order := []task{
 		s.openPacketOutput,
+		s.lockState,
 		s.selectNamespaces,
 		s.serveControl, // early, since the socket tells whether another recentfs is running
 		s.showTables,
@@ -111,6 +115,9 @@ func (s *Server) Start(ctx context.Context) error {
 		order = append(order, s.watchNamespaces) // this process's own neither comes nor goes
 	}
 	order = append(order, s.showModule, s.coverProcNet, s.keepMounts, s.keepHouse)
+	if s.config.State != "" {
+		order = append(order, s.keepSnapshots)
+	}
 	for _, t := range order {
 		if s.tasks.start(ctx, t) {
 			continue

@@ -1,0 +1,133 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/sirupsen/logrus"
+
+	"recentfs/cmd/recentfs/internal/control"
+	"recentfs/fs"
+	"recentfs/match/recent"
+	"recentfs/match/ruleset"
+	"recentfs/match/state"
+)
+
+// lockState keeps other processes away from the directories of Config.State, until
+// ctx is done.
+func (s *Server) lockState(ctx context.Context, ready func()) error {
+	if s.config.State == "" {
+		ready()
+		<-ctx.Done()
+		return nil
+	}
+	s.live = state.LiveDir(filepath.Dir(s.config.Control))
+	for _, dir := range []string{s.config.State, s.live} {
+		unlock, err := state.Lock(dir)
+		if err != nil {
+			return fmt.Errorf("--state: %w", err)
+		}
+		defer unlock()
+	}
+	ready()
+	<-ctx.Done()
+	return nil
+}
+
+// newRegistry makes the tables of a namespace, and what keeps them, which is nil
+// without Config.State.
+func (s *Server) newRegistry(netns string, folder *fs.Folder) (*recent.Registry, *state.Dir, error) {
+	if s.config.State == "" {
+		return s.answers.module.NewRegistry(folder.Update), nil, nil
+	}
+	name := url.PathEscape(netns)
+	if name == "" {
+		name = "host" // as --netns all calls it
+	}
+	warn := func(text string) { logrus.Warn(explain(netns, errors.New(text))) }
+	dir, err := state.Open(filepath.Join(s.live, name), filepath.Join(s.config.State, name), s.clock, warn)
+	if err != nil {
+		return nil, nil, explain(netns, fmt.Errorf("--state: %w", err))
+	}
+	return s.answers.module.NewRegistryIn(dir, folder.Update), dir, nil
+}
+
+// keepSnapshots saves the tables now and then.
+func (s *Server) keepSnapshots(ctx context.Context, ready func()) error {
+	ready()
+	tick := time.NewTicker(s.config.Sync)
+	defer tick.Stop()
+	said := ""
+	for {
+		select {
+		case <-tick.C:
+			said = logFailure(s.saveAll(), said)
+		case <-ctx.Done():
+			return nil
+		}
+	}
+}
+
+// logFailure says why tables are not saved, unless it has said so before. It returns
+// what it said last, or "" if they are saved.
+func logFailure(err error, said string) string {
+	switch {
+	case err == nil && said != "":
+		logrus.Info("state: the tables are saved again")
+	case err != nil && err.Error() != said:
+		logrus.Errorf("state: tables are not saved, and go on: %v", err)
+	}
+	if err == nil {
+		return ""
+	}
+	return err.Error()
+}
+
+// Save implements control.Daemon.
+func (s *Server) Save() error {
+	if s.config.State == "" {
+		return &control.Error{Status: http.StatusConflict, Err: errors.New("recentfs keeps no tables: start it with 'recentfs run --state DIR'")}
+	}
+	return s.saveAll()
+}
+
+// saveAll writes snapshots of all tables that have changed.
+func (s *Server) saveAll() error {
+	return s.save(func(i *instance) []*recent.Table { return i.registry.Tables() })
+}
+
+// saveLeaving writes snapshots of the tables that have no rule in new files, for a
+// rule that comes back.
+func (s *Server) saveLeaving(files map[string]*ruleset.File) error {
+	return s.save(func(i *instance) []*recent.Table {
+		stay := files[i.rulesFile].Tables()
+		return slices.DeleteFunc(i.registry.Tables(), func(t *recent.Table) bool { return stay[t.Name()] })
+	})
+}
+
+// save writes snapshots of those tables that have changed, and forgets what is too
+// old. None of the daemon's other locks is held meanwhile: a disk may be slow.
+func (s *Server) save(which func(*instance) []*recent.Table) error {
+	s.saving.Lock()
+	defer s.saving.Unlock()
+	s.mu.Lock()
+	all := s.sorted()
+	s.mu.Unlock()
+	var errs []error
+	for _, i := range all {
+		if i.state == nil {
+			continue
+		}
+		err := errors.Join(i.state.Save(which(i)), i.state.Forget(i.registry.Tables(), s.config.StateKeep))
+		if err != nil {
+			errs = append(errs, i.explain(err))
+		}
+	}
+	return errors.Join(errs...)
+}
