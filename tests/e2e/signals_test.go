@@ -50,6 +50,8 @@ func TestSignalsEndCommands(t *testing.T) {
 		for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP} {
 			t.Run(c.name+"/"+signal.String(), func(t *testing.T) {
 				cmd := exec.Command(c.args[0], c.args[1:]...)
+				var said bytes.Buffer
+				cmd.Stderr = &said
 				if err := other.NS.Start(cmd); err != nil {
 					t.Fatal(err)
 				}
@@ -61,6 +63,9 @@ func TestSignalsEndCommands(t *testing.T) {
 				defer func() {
 					cmd.Process.Kill()
 					<-ended
+					if t.Failed() {
+						t.Logf("%v said %q", cmd.ProcessState, &said)
+					}
 				}()
 				lab.Eventually(t, "it waits for the daemon", func() error { return waitsForDaemon(cmd.Process.Pid) })
 				if err := cmd.Process.Signal(signal); err != nil {
