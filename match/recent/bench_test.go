@@ -3,6 +3,7 @@ package recent
 import (
 	"encoding/binary"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"testing"
 	"time"
@@ -157,4 +158,40 @@ func BenchmarkResize(b *testing.B) {
 			}
 		})
 	}
+}
+
+// BenchmarkMerge merges addresses of 20 stamps each into an empty table.
+func BenchmarkMerge(b *testing.B) {
+	const many, stamps = 1 << 18, 20
+	p := DefaultParams(Classic)
+	p.ListTot = many
+	clock := jiffies.NewManual(1<<30, 250)
+	m, err := NewModule(p, clock)
+	if err != nil {
+		b.Fatal(err)
+	}
+	all := make([]Addition, many)
+	for i := range all {
+		all[i].Addr = netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)})
+		for s := range stamps {
+			all[i].Stamps = append(all[i].Stamps, jiffies.Jiffies(100*i+s))
+		}
+	}
+	var longest time.Duration
+	for b.Loop() {
+		rule, err := check(m.NewRegistry(nil), Info{Name: "t", CheckSet: Set, Mask: AllOnes})
+		if err != nil {
+			b.Fatal(err)
+		}
+		merger := rule.table.Merger()
+		for i := 0; i < many; i += 64 {
+			start := time.Now()
+			if err := merger.Add(all[i:][:64]); err != nil {
+				b.Fatal(err)
+			}
+			longest = max(longest, time.Since(start))
+		}
+	}
+	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/many, "ns/address")
+	b.ReportMetric(float64(longest.Microseconds()), "us/longest")
 }

@@ -18,7 +18,7 @@ type change struct {
 	begun, done uint32 // not the same: the change is under way
 	n           uint32 // the slot that becomes entry
 	victim      uint32 // the slot that becomes free, 0: none
-	place       uint32 // of the ring, where stamp goes
+	place       uint32 // of the ring, where stamp goes; ring itself: the stamps are staged
 	_           uint32
 	stamp       jiffies.Jiffies
 	entry       entry
@@ -35,25 +35,29 @@ func (c *change) begin(n, place uint32, stamp jiffies.Jiffies, e entry, victim u
 func (c *change) end() { c.done = c.begun }
 
 // redo does the change that was under way, and returns its slot, or 0 where there
-// was none. Doing it twice is as good as once. The index and the lists of entries
-// are made anew after it.
-func (r *region) redo() (uint32, error) {
+// was none, and whether its stamps were staged: Merger. Doing it twice is as good as
+// once. The index and the lists of entries are made anew after it.
+func (r *region) redo() (n uint32, merged bool, err error) {
 	h := r.header
 	c := &h.change
 	if c.begun == c.done {
-		return 0, nil
+		return 0, false, nil
 	}
-	if c.n == 0 || c.n > h.limit || c.victim > h.limit || c.place >= h.ring {
-		return 0, invalid("the change under way is of slot %d, place %d, and of slot %d", c.n, c.place, c.victim)
+	if c.n == 0 || c.n > h.limit || c.victim > h.limit || c.place > h.ring {
+		return 0, false, invalid("the change under way is of slot %d, place %d, and of slot %d", c.n, c.place, c.victim)
 	}
 	h.used = max(h.used, c.n)
 	if c.victim != 0 {
 		r.slot(c.victim).family = 0
 	}
-	*r.stampAt(c.n, c.place) = c.stamp
-	r.slot(c.n).entry = c.entry
+	if merged = c.place == h.ring; merged {
+		r.unstage(c.n, c.entry)
+	} else {
+		*r.stampAt(c.n, c.place) = c.stamp
+		r.slot(c.n).entry = c.entry
+	}
 	c.end()
-	return c.n, nil
+	return c.n, merged, nil
 }
 
 // isShort tells whether a new entry would take the place of another one because
@@ -68,6 +72,26 @@ func (r *region) isShort() bool {
 // memory the kernel drops the packet.
 func (r *region) add(a addr.Addr, family, ttl uint8, now jiffies.Jiffies) {
 	h := r.header
+	n := r.slotToAdd()
+	e := entry{addr: a, nstamps: 1, index: 1, family: family, ttl: ttl}
+	if r.kept {
+		h.change.begin(n, 0, now, e, 0)
+	}
+	r.claim(n)
+	r.slot(n).entry = e
+	*r.stampAt(n, 0) = now
+	r.insert(r.hash(a), n)
+	r.append(n)
+	h.entries++
+	if r.kept {
+		h.change.end()
+	}
+}
+
+// slotToAdd is the slot that a new entry takes: that of the least recently seen
+// where there is no other.
+func (r *region) slotToAdd() uint32 {
+	h := r.header
 	n := h.free
 	switch {
 	case h.entries >= h.limit || n == 0 && !r.hasRoom():
@@ -75,11 +99,12 @@ func (r *region) add(a addr.Addr, family, ttl uint8, now jiffies.Jiffies) {
 	case n == 0:
 		n = h.used + 1
 	}
-	s := r.slot(n)
-	e := entry{addr: a, nstamps: 1, index: 1, family: family, ttl: ttl}
-	if r.kept {
-		h.change.begin(n, 0, now, e, 0)
-	}
+	return n
+}
+
+// claim takes the slot of slotToAdd from the free list, or from its entry.
+func (r *region) claim(n uint32) {
+	h, s := r.header, r.slot(n)
 	switch {
 	case n > h.used:
 		h.used = n
@@ -92,14 +117,6 @@ func (r *region) add(a addr.Addr, family, ttl uint8, now jiffies.Jiffies) {
 		r.forget(r.hash(s.addr), n)
 		r.unlink(s)
 		h.entries--
-	}
-	s.entry = e
-	*r.stampAt(n, 0) = now
-	r.insert(r.hash(a), n)
-	r.append(n)
-	h.entries++
-	if r.kept {
-		h.change.end()
 	}
 }
 

@@ -49,14 +49,16 @@
 //	     4     4  how many are done
 //	     8     4  the slot that becomes an entry, or gets a stamp
 //	    12     4  a slot that becomes free, 0: none
-//	    16     4  the place of the ring that gets a stamp
+//	    16     4  the place of the ring that gets a stamp; ring: the slot gets the
+//	              stamps that are in the ring of slot 0
 //	    24     8  the stamp
 //	    32    24  the first bytes of the slot, up to older
 //
 // The slots follow. There are limit + 1 of them.
 // Slot 0 is the head of the LRU list: its older is the most recently seen entry,
-// its newer the least, and the rest of it is 0. Each other slot is an entry, or
-// free, or was never in use:
+// its newer the least, and the rest of its first 32 bytes is 0. Its ring has
+// the stamps of the last address that was merged, which mean nothing after that.
+// Each other slot is an entry, or free, or was never in use:
 //
 //	offset  size
 //	     0    16  address in network byte order; IPv4 has the first four bytes

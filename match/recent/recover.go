@@ -69,7 +69,7 @@ func recovered(m Mapping, now jiffies.Jiffies, stampNow func(jiffies.Jiffies) ji
 // recover finishes what is half done, checks everything, and makes anew what can
 // be.
 func (r *region) recover(now jiffies.Jiffies, stampNow func(jiffies.Jiffies) jiffies.Jiffies) error {
-	changed, err := r.redo()
+	changed, merged, err := r.redo()
 	if err != nil {
 		return err
 	}
@@ -83,6 +83,8 @@ func (r *region) recover(now jiffies.Jiffies, stampNow func(jiffies.Jiffies) jif
 	switch {
 	case !r.linked():
 		r.relink(now)
+	case merged:
+		r.relinkOne(changed)
 	case changed != 0:
 		r.unlink(r.slot(changed))
 		r.append(changed)

@@ -71,20 +71,20 @@ const (
 
 // newestIndex is the place of the newest stamp. In a ring of 65536 the 16-bit
 // index wraps to 0 after the last place.
-func (s *slot) newestIndex(ring uint32) uint32 {
-	if s.index == 0 {
+func (e *entry) newestIndex(ring uint32) uint32 {
+	if e.index == 0 {
 		return ring - 1
 	}
-	return uint32(s.index) - 1
+	return uint32(e.index) - 1
 }
 
 // stampCount is the number of places of the ring that hold a stamp. nstamps
 // cannot count the last place of a ring of 65536, nor can the kernel's.
-func (s *slot) stampCount(ring uint32) uint32 {
-	if s.index == 0 {
+func (e *entry) stampCount(ring uint32) uint32 {
+	if e.index == 0 {
 		return ring
 	}
-	return uint32(s.nstamps)
+	return uint32(e.nstamps)
 }
 
 // newRegion makes an empty region for limit addresses with ring stamps each.

@@ -58,9 +58,19 @@ var operations = []operation{
 		w.Table("t").where = lessMemory(0)
 		w.must("/")
 	}},
+	{"a merge takes the place of the least recently seen", func(w *world) { w.merges("192.0.2.9", 2, 1065) }},
+	{"a merge takes a free slot", func(w *world) { w.merges("2001:db8::9", 2, 3, 1075) }},
+	{"a merge takes a slot that was never used", func(w *world) { w.merges("192.0.2.9", 2) }},
+	{"a merge gives older stamps", func(w *world) { w.merges("192.0.2.3", 5, 6) }},
+	{"a merge gives a newer stamp", func(w *world) { w.merges("192.0.2.2", 1, 1075) }},
+	{"a merge gives the newest stamp, the ring full", func(w *world) { w.merges("192.0.2.1", 1035, 1081) }},
 	{"chmod and chown", func(w *world) {
 		_ = w.Table("t").Chattr(func(a *Attr) { *a = Attr{0o600, 1 << 20, 1 << 21} })
 	}},
+}
+
+func (w *world) merges(host string, stamps ...jiffies.Jiffies) {
+	w.merge(w.Table("t").Merger(), modelEntry{host, 9, stamps})
 }
 
 func (w *world) must(text string) {
@@ -78,8 +88,12 @@ func crowd(w *world, operation string) {
 		"check":  w.rule(Info{CheckSet: Check | Reap, Seconds: 60}),
 		"remove": w.rule(Info{CheckSet: Remove}),
 	}
+	step := jiffies.Jiffies(1)
+	if strings.Contains(operation, "merge") {
+		step = 10 // so that there is something in between
+	}
 	see := func(a string) {
-		w.clock.Set(w.clock.Now() + 1)
+		w.clock.Set(w.clock.Now() + step)
 		w.arrives(w.rules["set"], a, 64)
 	}
 	for range 5 {
