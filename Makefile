@@ -12,8 +12,8 @@ SHELL   := /bin/bash
 # has what the benchmark's peers are built from.
 DEMO_TOOLS := ip iptables nc nsenter
 DEMO_DEPS  := iproute2 iptables netcat-openbsd util-linux
-TOOLS := busybox fail2ban-server gcc ip iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft nc nft nsenter perl ping ps python3 setpriv unshare
-DEPS := busybox fail2ban gcc iproute2 iptables iputils-ping libc6-dev libfuse3-dev libnetfilter-queue-dev netcat-openbsd nftables procps python3 util-linux
+TOOLS := busybox fail2ban-server gcc ip ipset iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft jq nc nft nsenter perl ping ps python3 setpriv unshare
+DEPS := busybox fail2ban gcc iproute2 ipset iptables iputils-ping jq libc6-dev libfuse3-dev libnetfilter-queue-dev netcat-openbsd nftables procps python3 util-linux
 
 # $(call need,TOOLS,PACKAGES) installs PACKAGES where one of TOOLS is missing. An
 # update that fails leaves the lists that are there.

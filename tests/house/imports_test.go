@@ -29,10 +29,11 @@ var mayImport = map[string][]string{
 	"recentfs/fs/procnet":      {"recentfs/fs/mountlist"},
 	"recentfs/namespaces":      {},
 
-	"recentfs/cmd/recentfs/internal/control": {},
-	"recentfs/cmd/recentfs/internal/report":  {"recentfs/match/jiffies"},
+	"recentfs/cmd/recentfs/internal/control":  {},
+	"recentfs/cmd/recentfs/internal/report":   {"recentfs/match/jiffies"},
+	"recentfs/cmd/recentfs/internal/exchange": {"recentfs/cmd/recentfs/internal/report", "recentfs/match/jiffies"},
 	"recentfs/cmd/recentfs/internal/daemon": {
-		"recentfs/cmd/recentfs/internal/control",
+		"recentfs/cmd/recentfs/internal/control", "recentfs/cmd/recentfs/internal/exchange",
 		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset", "recentfs/match/state",
 		"recentfs/capture", "recentfs/capture/nfqueue", "recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces",
 	},
@@ -42,11 +43,16 @@ var mayImport = map[string][]string{
 		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset",
 		"recentfs/capture", "recentfs/capture/pcap",
 	},
-	"recentfs/cmd/recentfs/internal/tables": {"recentfs/cmd/recentfs/internal/report", "recentfs/match/jiffies", "recentfs/fs", "recentfs/fs/mountlist"},
+	"recentfs/cmd/recentfs/internal/tables": {
+		"recentfs/cmd/recentfs/internal/exchange", "recentfs/cmd/recentfs/internal/report",
+		"recentfs/match/jiffies", "recentfs/fs", "recentfs/fs/mountlist", "recentfs/namespaces",
+	},
 	"recentfs/cmd/recentfs": {
 		"recentfs/cmd/recentfs/internal/control", "recentfs/cmd/recentfs/internal/daemon", "recentfs/cmd/recentfs/internal/enter",
-		"recentfs/cmd/recentfs/internal/replay", "recentfs/cmd/recentfs/internal/report", "recentfs/cmd/recentfs/internal/tables",
-		"recentfs/match/recent", // the parameters, which are flags
+		"recentfs/cmd/recentfs/internal/exchange", "recentfs/cmd/recentfs/internal/replay", "recentfs/cmd/recentfs/internal/report",
+		"recentfs/cmd/recentfs/internal/tables",
+		"recentfs/match/recent",  // the parameters, which are flags
+		"recentfs/match/jiffies", // the clock of a dump, which is flags too
 	},
 	"recentfs/tests/lab": {},
 }
@@ -67,6 +73,7 @@ var mayNotNeed = []struct {
 		"github.com/sirupsen/logrus", "github.com/prometheus/",
 	}},
 	{"recentfs/cmd/recentfs/internal/control", notForClients},
+	{"recentfs/cmd/recentfs/internal/exchange", notForClients},
 	{"recentfs/cmd/recentfs/internal/report", notForClients},
 	{"recentfs/namespaces", []string{"github.com/hanwen/go-fuse", "github.com/google/gopacket", "github.com/sirupsen/logrus", "github.com/prometheus/"}},
 }

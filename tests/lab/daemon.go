@@ -215,9 +215,9 @@ func (d *Daemon) Mounts() (dirs []string) {
 func (d *Daemon) Recentfs(command string, args ...string) Outcome {
 	d.T.Helper()
 	switch command {
-	case "reload", "rules":
+	case "reload", "rules", "import":
 		args = append([]string{"--control", d.Control}, args...)
-	case "show", "add", "del", "flush":
+	case "show", "add", "del", "flush", "export":
 		args = append([]string{"--mountpoint", d.Mount}, args...)
 	}
 	return d.NS.Run(d.T, Program(d.T), append([]string{command}, args...)...)

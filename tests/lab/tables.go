@@ -59,6 +59,17 @@ func ParseEntries(text string) (entries []Entry, err error) {
 	return entries, err
 }
 
+// Chronological are entries as lines, sorted: address, ttl, and the stamps in the order
+// of time, wherever the ring begins.
+func Chronological(entries []Entry) (lines []string) {
+	for _, e := range entries {
+		first := e.Oldest % len(e.Stamps)
+		lines = append(lines, fmt.Sprint(e.Src, " ", e.TTL, " ", append(slices.Clone(e.Stamps[first:]), e.Stamps[:first]...)))
+	}
+	slices.Sort(lines)
+	return lines
+}
+
 // Read is what the file of one of the daemon's tables says.
 func (d *Daemon) Read(table string) []Entry {
 	d.T.Helper()

@@ -46,28 +46,40 @@ func dial(ctx context.Context, path string) (net.Conn, error) {
 // Rules writes the rules at work with their counters: those of the network
 // namespace of that name, or all where netns is empty.
 func (c *Client) Rules(w io.Writer, netns string) error {
-	target := url.URL{Path: "/rules"}
+	return c.request(w, &http.Request{Method: http.MethodGet, URL: of(netns, "/rules")})
+}
+
+// of is the path of what is asked of a network namespace.
+func of(netns, path string) *url.URL {
+	target := url.URL{Path: path}
 	if netns != "" {
 		target.RawQuery = url.Values{"netns": {netns}}.Encode()
 	}
-	return c.request(w, http.MethodGet, target)
+	return &target
 }
 
 // Reload has the daemon read its rules and parameters again, and returns when they
 // are at work. It writes what becomes of parameters that changed.
 func (c *Client) Reload(w io.Writer) error {
-	return c.request(w, http.MethodPost, url.URL{Path: "/reload"})
+	return c.request(w, &http.Request{Method: http.MethodPost, URL: of("", "/reload")})
 }
 
 // Save has the daemon save its tables, and returns when they are on the disk.
 func (c *Client) Save() error {
-	return c.request(io.Discard, http.MethodPost, url.URL{Path: "/save"})
+	return c.request(io.Discard, &http.Request{Method: http.MethodPost, URL: of("", "/save")})
+}
+
+// Import has the daemon merge what body has into the tables of the network namespace
+// of that name, or of the caller's own. It writes what became of it. body has size
+// bytes, for exchange.Decode.
+func (c *Client) Import(w io.Writer, body io.Reader, size int64, netns string) error {
+	return c.request(w, &http.Request{Method: http.MethodPost, URL: of(netns, "/import"), Body: io.NopCloser(body), ContentLength: size})
 }
 
 // request writes the answer to w. An answer that is an error is an Error.
-func (c *Client) request(w io.Writer, method string, target url.URL) error {
-	target.Scheme, target.Host = "http", "recentfs"
-	answer, err := c.http.Do(&http.Request{Method: method, URL: &target})
+func (c *Client) request(w io.Writer, r *http.Request) error {
+	r.URL.Scheme, r.URL.Host = "http", "recentfs"
+	answer, err := c.http.Do(r)
 	if err != nil {
 		return c.explain(err)
 	}

@@ -4,21 +4,23 @@
 //	GET  /rules[?netns=NAME]   the rules at work with their counters, as text
 //	POST /reload               reads the rules and parameters again; what changes besides the rules, as text
 //	POST /save                 saves the tables on the disk
+//	POST /import[?netns=NAME]  merges the addresses of the body into the tables; what became of them, as text
 //
 // An answer's status says whose fault an error is: 4xx is the asker's, 5xx is
 // the daemon's. The body of an error says what is wrong, a line for each fault.
 //
 // No client can exhaust the daemon. A connection carries one request, which has
-// no body and a header of about maxHeader bytes. The request must arrive within
-// clientTime, and the client must read the answer within clientTime. There are at
+// a header of about maxHeader bytes, and a body only where one is named above. The
+// request must arrive within clientTime, of a body each part within clientTime after
+// the one before, and the client must read the answer within clientTime. There are at
 // most maxConnections connections. A new one replaces one of the process that has
 // most of them: one on which nothing has been sent, the oldest first, or if there is
 // none, the one that has waited longest for its client or its turn. A request at
 // work is never replaced. So silent clients cannot keep others out, nor can a
 // process that connects in a loop.
 //
-// The daemon works at maxRules requests for rules and maxReloads reloads at once,
-// which is less than maxConnections, so that there always is a connection to
+// The daemon works at maxRules requests for rules, maxReloads reloads and
+// maxImports imports at once, which is less than maxConnections, so that there always is a connection to
 // replace. Reloads wait for each other and may take as long as they take; the two
 // are counted apart, so that no number of reloads keeps the rules from being
 // shown. A request above these numbers waits clientTime for its turn, and is
@@ -34,6 +36,7 @@ const (
 	maxConnections = 64
 	maxRules       = 16
 	maxReloads     = 32
+	maxImports     = 4
 	maxHeader      = 4 << 10
 	clientTime     = 10 * time.Second
 	// closeTime is how long Close waits for requests at work.
@@ -51,6 +54,10 @@ type Daemon interface {
 	Reload(w io.Writer) error
 	// Save saves all tables, and returns when they are on the disk.
 	Save() error
+	// Import merges what r has, which is for exchange.Decode, into tables of the
+	// network namespace of that name, or where netns is empty, of that of a process.
+	// It writes what became of it.
+	Import(w io.Writer, r io.Reader, netns string, pid int) error
 }
 
 // Error is an error with the HTTP status that says whose fault it is. A Daemon

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"time"
 )
 
@@ -14,22 +15,32 @@ import (
 type handler struct {
 	work   func(w io.Writer, r *http.Request) error
 	atWork chan struct{} // holds an element for each request at work
+	body   bool          // a request has one
 }
 
 func newHandler(d Daemon) http.Handler {
 	rules := func(w io.Writer, r *http.Request) error { return d.Rules(w, r.URL.Query().Get("netns")) }
 	reload := func(w io.Writer, _ *http.Request) error { return d.Reload(w) }
 	save := func(io.Writer, *http.Request) error { return d.Save() }
+	load := func(w io.Writer, r *http.Request) error {
+		err := d.Import(w, r.Body, r.URL.Query().Get("netns"), int(connOf(r).pid))
+		_, _ = io.Copy(io.Discard, r.Body) // the client reads no answer before it has sent all
+		return err
+	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /rules", &handler{rules, make(chan struct{}, maxRules)})
-	mux.Handle("POST /reload", &handler{reload, make(chan struct{}, maxReloads)})
-	mux.Handle("POST /save", &handler{save, make(chan struct{}, 1)})
+	mux.Handle("GET /rules", &handler{rules, make(chan struct{}, maxRules), false})
+	mux.Handle("POST /reload", &handler{reload, make(chan struct{}, maxReloads), false})
+	mux.Handle("POST /save", &handler{save, make(chan struct{}, 1), false})
+	mux.Handle("POST /import", &handler{load, make(chan struct{}, maxImports), true})
 	return mux
 }
 
 // ServeHTTP implements http.Handler.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var text bytes.Buffer
+	if h.body {
+		r.Body = &arriving{r.Body, http.NewResponseController(w)}
+	}
 	err := h.do(&text, r)
 	// From here on the client may be slow, not the work.
 	connOf(r).reach(answering)
@@ -51,7 +62,7 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // do does the work of a request. Its text is kept until the work is done, so
 // that a slow client holds no lock of the daemon.
 func (h *handler) do(text io.Writer, r *http.Request) error {
-	if r.ContentLength != 0 {
+	if r.ContentLength != 0 && !h.body {
 		return &Error{http.StatusRequestEntityTooLarge, errors.New("a request has no body")}
 	}
 	if !h.begin(r.Context()) {
@@ -60,6 +71,24 @@ func (h *handler) do(text io.Writer, r *http.Request) error {
 	defer func() { <-h.atWork }()
 	connOf(r).reach(atWork)
 	return h.work(text, r)
+}
+
+// arriving is a request's body. Each part of it has clientTime to arrive.
+type arriving struct {
+	io.ReadCloser
+	control *http.ResponseController
+}
+
+// Read implements io.Reader.
+func (a *arriving) Read(p []byte) (int, error) {
+	if err := a.control.SetReadDeadline(time.Now().Add(clientTime)); err != nil {
+		return 0, err
+	}
+	n, err := a.ReadCloser.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		err = &Error{http.StatusRequestTimeout, fmt.Errorf("the next part of the request did not come within %v", clientTime)}
+	}
+	return n, err
 }
 
 // begin waits for a request's turn and reports whether it has come. The wait ends

@@ -6,6 +6,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"testing"
 )
@@ -15,12 +16,17 @@ type fake struct {
 	rules  func(w io.Writer, netns string) error
 	reload func(w io.Writer) error
 	save   func() error
+	load   func(w io.Writer, r io.Reader, netns string, pid int) error
 }
 
 func (f *fake) Rules(w io.Writer, netns string) error { return f.rules(w, netns) }
 func (f *fake) Reload(w io.Writer) error              { return f.reload(w) }
 
 func (f *fake) Save() error { return f.save() }
+
+func (f *fake) Import(w io.Writer, r io.Reader, netns string, pid int) error {
+	return f.load(w, r, netns, pid)
+}
 
 // quick is a Daemon that answers "rules" and "rules of NETNS".
 func quick() *fake {
@@ -38,6 +44,13 @@ func quick() *fake {
 			return err
 		},
 		save: func() error { return nil },
+		load: func(w io.Writer, r io.Reader, netns string, pid int) error {
+			text, err := io.ReadAll(r)
+			if err == nil {
+				_, err = fmt.Fprintf(w, "%d bytes for %q, from %t", len(text), netns, pid == os.Getpid())
+			}
+			return err
+		},
 	}
 }
 
@@ -110,6 +123,11 @@ func ask(c net.Conn, request string) (string, error) {
 	if _, err := fmt.Fprintf(c, "%s HTTP/1.1\r\nHost: recentfs\r\n\r\n", request); err != nil {
 		return "", err
 	}
+	return answerOf(c)
+}
+
+// answerOf reads an answer.
+func answerOf(c net.Conn) (string, error) {
 	answer, err := http.ReadResponse(bufio.NewReader(c), nil)
 	if err != nil {
 		return "", err

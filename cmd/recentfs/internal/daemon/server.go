@@ -38,7 +38,7 @@ import (
 // Server is a running recentfs.
 type Server struct {
 	config  Config
-	clock   jiffies.Clock
+	clock   *jiffies.System
 	answers mountAnswers
 	procs   int // GOMAXPROCS without queues
 

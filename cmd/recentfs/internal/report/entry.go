@@ -20,6 +20,7 @@ type Entry struct {
 	TTL     uint8
 	First   jiffies.Jiffies // the earliest of the stamps
 	Last    jiffies.Jiffies
+	Oldest  int      // oldest_pkt: the place after that of the last stamp
 	Hits    int      // as many as the table keeps, at most
 	Stamps  []uint64 // in the order of the line
 }
@@ -43,14 +44,14 @@ const (
 	maxLine = 2 << 20
 )
 
-// scan hands each line of a table's file to visit, until visit says that this is
+// Scan hands each line of a table's file to visit, until visit says that this is
 // enough. The entry and its stamps are valid until visit returns.
-func scan(r io.Reader, visit func(*Entry) (more bool, err error)) error {
+func Scan(r io.Reader, visit func(*Entry) (more bool, err error)) error {
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, firstBuffer), maxLine)
 	var e Entry
 	for lines.Scan() {
-		if !e.parse(lines.Bytes()) {
+		if !e.Parse(lines.Bytes()) {
 			return fmt.Errorf("%.60q is no line of a table", lines.Bytes())
 		}
 		if more, err := visit(&e); err != nil || !more {
@@ -60,9 +61,9 @@ func scan(r io.Reader, visit func(*Entry) (more bool, err error)) error {
 	return lines.Err()
 }
 
-// parse reads "src=ADDRESS ttl: N last_seen: N oldest_pkt: N N, N", which
+// Parse reads "src=ADDRESS ttl: N last_seen: N oldest_pkt: N N, N", which
 // recent_seq_show forms.
-func (e *Entry) parse(line []byte) bool {
+func (e *Entry) Parse(line []byte) bool {
 	t := text{rest: line}
 	t.skip("src=")
 	e.Address = t.address()
@@ -71,7 +72,7 @@ func (e *Entry) parse(line []byte) bool {
 	t.skip(" last_seen: ")
 	e.Last = jiffies.Jiffies(t.number(1<<64 - 1))
 	t.skip(" oldest_pkt: ")
-	t.number(1<<16 - 1)
+	e.Oldest = int(t.number(1<<16 - 1))
 	e.First, e.Stamps = e.Last, e.Stamps[:0]
 	for separator := " "; !t.bad && (len(t.rest) > 0 || separator == " "); separator = ", " {
 		t.skip(separator)

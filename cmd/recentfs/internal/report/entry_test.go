@@ -68,7 +68,7 @@ func TestPrintJSON(t *testing.T) {
 
 func TestNoLineOfATable(t *testing.T) {
 	const good = "src=1.2.3.4 ttl: 1 last_seen: 1 oldest_pkt: 1 1, 18446744073709551615"
-	if e := new(Entry); !e.parse([]byte(good)) || e.Stamps[1] != 1<<64-1 {
+	if e := new(Entry); !e.Parse([]byte(good)) || e.Stamps[1] != 1<<64-1 {
 		t.Fatalf("%q is refused", good)
 	}
 	for _, text := range []string{
@@ -88,7 +88,7 @@ func TestNoLineOfATable(t *testing.T) {
 	} {
 		for _, print := range []func() error{
 			func() error {
-				return scan(strings.NewReader(text+"\n"), func(*Entry) (bool, error) { return true, nil })
+				return Scan(strings.NewReader(text+"\n"), func(*Entry) (bool, error) { return true, nil })
 			},
 			func() error { _, err := Objects(strings.NewReader(text+"\n"), noon, Query{}); return err },
 		} {
@@ -103,7 +103,7 @@ func TestNoLineOfATable(t *testing.T) {
 func TestLongestLine(t *testing.T) {
 	line := []byte("src=192.0.2.1 ttl: 64 last_seen: 18446744073709551615 oldest_pkt: 65534 18446744073709551615")
 	line = append(line, bytes.Repeat([]byte(", 18446744073709551615"), 1<<16-2)...)
-	if err := scan(bytes.NewReader(append(line, '\n')), func(e *Entry) (bool, error) {
+	if err := Scan(bytes.NewReader(append(line, '\n')), func(e *Entry) (bool, error) {
 		if e.Hits != 1<<16-1 || e.Last != jiffies.Jiffies(1<<64-1) {
 			t.Errorf("%d hits, last seen at %d", e.Hits, e.Last)
 		}

@@ -66,7 +66,7 @@ func (q Query) run(r io.Reader, m Moment, stamps bool, emit func(*Entry) error) 
 		limit = 1 // a table has an address once
 	}
 	var kept []Entry
-	err = scan(r, func(e *Entry) (bool, error) {
+	err = Scan(r, func(e *Entry) (bool, error) {
 		if !q.wants(e, m) {
 			return true, nil
 		}

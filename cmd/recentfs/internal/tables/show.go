@@ -17,38 +17,55 @@ import (
 // gone by now, and the others are printed. If no address is in the prefix that
 // is asked for, Show prints nothing and returns an error.
 func (p Place) Show(name string, q report.Query, asJSON bool, out, warnings io.Writer) error {
-	if name != "" {
-		if err := checkName(name); err != nil {
-			return err
-		}
-	}
-	d, err := p.open()
-	if err != nil {
-		return err
-	}
-	defer d.Close()
-	s := show{dir: d, query: q, print: report.Print, out: out}
+	s := show{query: q, print: report.Print, out: out}
 	if asJSON {
 		s.print = report.PrintJSON
 	}
+	failed, err := p.print(name, &s)
+	for _, err := range failed {
+		fmt.Fprintln(warnings, err)
+	}
+	return err
+}
+
+// print prints a table, or all. failed says which of all could not be read.
+func (p Place) print(name string, s *show) (failed []error, err error) {
 	if name != "" {
-		return s.table(name)
+		if err := checkName(name); err != nil {
+			return nil, err
+		}
 	}
-	names, err := d.Readdirnames(-1)
+	if s.dir, err = p.open(); err != nil {
+		return nil, err
+	}
+	defer s.Close()
+	if name != "" {
+		return nil, s.table(name)
+	}
+	names, err := s.tables()
 	if err != nil {
-		return explainErrno(d.Name(), err)
+		return nil, err
 	}
-	slices.Sort(names)
 	for _, name := range names {
 		err := s.table(name)
 		if s.failed != nil {
-			return s.failed
+			return nil, s.failed
 		}
 		if err != nil {
-			fmt.Fprintln(warnings, err)
+			failed = append(failed, err)
 		}
 	}
-	return nil
+	return failed, nil
+}
+
+// tables are the names of the tables, sorted.
+func (d *dir) tables() ([]string, error) {
+	names, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, explainErrno(d.Name(), err)
+	}
+	slices.Sort(names)
+	return names, nil
 }
 
 // show prints tables of a directory.
