@@ -15,13 +15,13 @@ import (
 
 // sshRules are the two rules of every ssh limit. The fifth hit within a minute
 // matches the first rule. The second rule stamps any other packet.
-func sshRules(tb testing.TB, p Params, clock jiffies.Clock) (update, set *Rule) {
+func sshRules(tb testing.TB, p Params, clock jiffies.Clock, where Memory) (update, set *Rule) {
 	tb.Helper()
 	m, err := NewModule(p, clock)
 	if err != nil {
 		tb.Fatal(err)
 	}
-	reg := m.NewRegistry(nil)
+	reg := m.NewRegistryIn(where, nil)
 	if update, err = check(reg, Info{Name: "ssh", CheckSet: Update, Seconds: 60, HitCount: 4, Mask: AllOnes}); err != nil {
 		tb.Fatal(err)
 	}
@@ -33,7 +33,8 @@ func sshRules(tb testing.TB, p Params, clock jiffies.Clock) (update, set *Rule) 
 }
 
 // BenchmarkMatch is one packet through the two ssh rules. Packets come in batches
-// of 64, as in the packet loop.
+// of 64, as in the packet loop. A table may be kept, so that its changes are written
+// twice, and packets may have a receipt.
 func BenchmarkMatch(b *testing.B) {
 	for _, c := range []struct {
 		name         string
@@ -44,44 +45,53 @@ func BenchmarkMatch(b *testing.B) {
 		{"1000000 addresses", 1000000, 1000000},
 		{"each address evicts one of 65536", 65536, 1 << 31},
 	} {
-		b.Run(c.name, func(b *testing.B) {
-			p := DefaultParams(Classic)
-			p.ListTot = c.limit
-			clock := jiffies.NewManual(1<<20, 250)
-			update, set := sshRules(b, p, clock)
-			host := func(i uint32) (a [16]byte) {
-				binary.NativeEndian.PutUint32(a[:], i*2654435761)
-				return a
-			}
-			now := clock.Now()
-			for i := range c.limit {
-				a := host(i)
-				once(set, now, unix.NFPROTO_IPV4, &a, &a, 64, false)
-			}
-			b.ReportAllocs()
-			b.ResetTimer()
-			x := uint64(88172645463325252)
-			var batch Batch
-			var addrs [64][16]byte
-			for i := 0; i < b.N; i += len(addrs) {
-				for k := range addrs {
-					x ^= x << 13
-					x ^= x >> 7
-					x ^= x << 17
-					addrs[k] = host(uint32(x % uint64(c.hosts)))
+		for _, how := range []struct {
+			name    string
+			where   Memory
+			receipt *Receipt
+		}{{"", Anonymous{}, nil}, {", kept", forever{}, nil}, {", kept, with a receipt", forever{}, new(Receipt)}} {
+			b.Run(c.name+how.name, func(b *testing.B) {
+				p := DefaultParams(Classic)
+				p.ListTot = c.limit
+				clock := jiffies.NewManual(1<<20, 250)
+				update, set := sshRules(b, p, clock, how.where)
+				host := func(i uint32) (a [16]byte) {
+					binary.NativeEndian.PutUint32(a[:], i*2654435761)
+					return a
 				}
-				if i&1023 == 0 {
-					now++
+				now := clock.Now()
+				for i := range c.limit {
+					a := host(i)
+					once(set, now, unix.NFPROTO_IPV4, &a, &a, 64, false)
 				}
-				for k := range addrs {
-					a := &addrs[k]
-					if !update.Match(&batch, now, unix.NFPROTO_IPV4, a, a, 64, false) {
-						set.Match(&batch, now, unix.NFPROTO_IPV4, a, a, 64, false)
+				b.ReportAllocs()
+				b.ResetTimer()
+				x := uint64(88172645463325252)
+				batch, id := Batch{Receipt: how.receipt}, uint32(0)
+				var addrs [64][16]byte
+				for i := 0; i < b.N; i += len(addrs) {
+					for k := range addrs {
+						x ^= x << 13
+						x ^= x >> 7
+						x ^= x << 17
+						addrs[k] = host(uint32(x % uint64(c.hosts)))
 					}
+					if i&1023 == 0 {
+						now++
+					}
+					for k := range addrs {
+						a := &addrs[k]
+						if id++; how.receipt != nil {
+							batch.Begin(id)
+						}
+						if !update.Match(&batch, now, unix.NFPROTO_IPV4, a, a, 64, false) {
+							set.Match(&batch, now, unix.NFPROTO_IPV4, a, a, 64, false)
+						}
+					}
+					batch.End()
 				}
-				batch.End()
-			}
-		})
+			})
+		}
 	}
 }
 

@@ -10,13 +10,16 @@ import (
 // can be done to its end: redo. It takes a line of the processor's cache, and costs
 // a packet through two rules about 4 ns. So it is not written where nothing is kept.
 //
+// begun counts what packets and writes change. A change is there, as soon as begun
+// has moved: doubt relies on it.
+//
 // The order of the stores counts. A kill stops a thread between two instructions,
 // and Go's compiler leaves stores in their order. It may drop a store that
 // another one to the same place makes useless. So begun and done are two places,
 // and count.
 type change struct {
 	begun, done uint32 // not the same: the change is under way
-	n           uint32 // the slot that becomes entry
+	n           uint32 // the slot that becomes entry, 0: none
 	victim      uint32 // the slot that becomes free, 0: none
 	place       uint32 // of the ring, where stamp goes; ring itself: the stamps are staged
 	_           uint32
@@ -43,16 +46,17 @@ func (r *region) redo() (n uint32, merged bool, err error) {
 	if c.begun == c.done {
 		return 0, false, nil
 	}
-	if c.n == 0 || c.n > h.limit || c.victim > h.limit || c.place > h.ring {
+	if c.n == 0 && c.victim == 0 || c.n > h.limit || c.victim > h.limit || c.place > h.ring {
 		return 0, false, invalid("the change under way is of slot %d, place %d, and of slot %d", c.n, c.place, c.victim)
 	}
 	h.used = max(h.used, c.n)
 	if c.victim != 0 {
 		r.slot(c.victim).family = 0
 	}
-	if merged = c.place == h.ring; merged {
+	switch merged = c.place == h.ring; {
+	case merged:
 		r.unstage(c.n, c.entry)
-	} else {
+	case c.n != 0:
 		*r.stampAt(c.n, c.place) = c.stamp
 		r.slot(c.n).entry = c.entry
 	}
@@ -149,7 +153,18 @@ func (r *region) update(n uint32, ttl uint8, now jiffies.Jiffies, victim uint32)
 	}
 }
 
-// remove drops an entry: recent_entry_remove.
+// drop drops an entry, as an operation of its own: recent_entry_remove.
+func (r *region) drop(n uint32) {
+	if r.kept {
+		r.header.change.begin(0, 0, 0, entry{}, n)
+	}
+	r.remove(n)
+	if r.kept {
+		r.header.change.end()
+	}
+}
+
+// remove drops an entry, as a part of something else.
 func (r *region) remove(n uint32) {
 	s := r.slot(n)
 	r.forget(r.hash(s.addr), n)

@@ -47,7 +47,7 @@
 //	   320    64  the change that is under way, if the first two differ:
 //	     0     4  how many changes have begun
 //	     4     4  how many are done
-//	     8     4  the slot that becomes an entry, or gets a stamp
+//	     8     4  the slot that becomes an entry, or gets a stamp, 0: none
 //	    12     4  a slot that becomes free, 0: none
 //	    16     4  the place of the ring that gets a stamp; ring: the slot gets the
 //	              stamps that are in the ring of slot 0

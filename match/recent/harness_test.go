@@ -20,7 +20,12 @@ type world struct {
 	clock *jiffies.Manual
 	rules map[string]*Rule
 	watch func(Event) // what hears the registry's events, or nil
+
+	receipt *Receipt // of the packets, or nil
 }
+
+// aPacket is the id of every packet that has a receipt.
+const aPacket = 7
 
 func newWorld(tb testing.TB, change func(*Params), compat Compat) *world {
 	tb.Helper()
@@ -97,7 +102,13 @@ func (w *world) arrives(r *Rule, src string, ttl uint8) bool { return w.packet(r
 
 func (w *world) packet(r *Rule, src string, ttl uint8, leaving bool) bool {
 	family, a := bytesOf(src)
-	return once(r, w.clock.Now(), family, &a, &a, ttl, leaving)
+	if w.receipt == nil {
+		return once(r, w.clock.Now(), family, &a, &a, ttl, leaving)
+	}
+	b := Batch{Receipt: w.receipt}
+	defer b.End()
+	b.Begin(aPacket)
+	return r.Match(&b, w.clock.Now(), family, &a, &a, ttl, leaving)
 }
 
 // once matches one rule against one packet.

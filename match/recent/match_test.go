@@ -254,7 +254,7 @@ func TestIndexOf65536Stamps(t *testing.T) {
 
 func TestMatchDoesNotAllocate(t *testing.T) {
 	p := DefaultParams(Classic)
-	update, set := sshRules(t, p, jiffies.NewManual(0, testHZ))
+	update, set := sshRules(t, p, jiffies.NewManual(0, testHZ), Anonymous{})
 	var a [16]byte
 	now := jiffies.Jiffies(0)
 	allocs := testing.AllocsPerRun(1000, func() {

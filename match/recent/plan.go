@@ -130,7 +130,7 @@ func (p *plan) makeRules(infos []Info) []*Rule {
 	for i, info := range infos {
 		t := r.tables[info.Name]
 		t.refs++
-		rules[i] = &Rule{info: info, table: t, ring: p.rings[info.Name], window: jiffies.Jiffies(info.Seconds * r.module.clock.HZ())}
+		rules[i] = &Rule{info: info, table: t, number: uint32(i), ring: p.rings[info.Name], window: jiffies.Jiffies(info.Seconds * r.module.clock.HZ())}
 	}
 	return rules
 }

@@ -111,6 +111,7 @@ type Rule struct {
 	table  *Table
 	window jiffies.Jiffies // info.Seconds in jiffies, a 32-bit product
 	ring   uint32          // stamps per address in the table
+	number uint32          // among those that were made together
 }
 
 // Ring is the number of stamps per address that the rule's table has room for, or
@@ -120,8 +121,15 @@ func (r *Rule) Ring() uint32 { return r.ring }
 
 // Batch holds a table's lock for several packets, and for the rules that each of
 // them meets. It holds one lock at most, so that the locks of two tables need no
-// order. The zero Batch holds none.
-type Batch struct{ held *Table }
+// order. The zero Batch holds none, and has no Receipt.
+type Batch struct {
+	held *Table
+	// Receipt is where another process finds how far this one came; nil if none will.
+	Receipt *Receipt
+	// again and done are of a packet that a process before has begun: its operation
+	// that is met next, and how many it has done. They are the same otherwise.
+	again, done uint32
+}
 
 // End gives the lock back. The caller of Match must call it before anything that
 // may wait.
@@ -130,6 +138,13 @@ func (b *Batch) End() {
 		b.held.mu.Unlock()
 		b.held = nil
 	}
+}
+
+// hold takes another table's lock.
+func (b *Batch) hold(t *Table) {
+	b.End()
+	t.lockToChange()
+	b.held = t
 }
 
 // Match tells whether the rule matches a packet, and does to the table what
@@ -150,17 +165,34 @@ func (r *Rule) Match(b *Batch, now jiffies.Jiffies, family uint8, src, dst *[16]
 	if leaving {
 		ttl++
 	}
+	if b.Receipt != nil {
+		return r.matchNoted(b, now, family, src, ttl)
+	}
 	t := r.table
 	if b.held != t {
-		b.End()
-		t.lockToChange()
-		b.held = t
+		b.hold(t)
 	}
-	return r.match(t, now, family, addr.Load(src).And(t.mask), ttl)
+	return r.match(t, nil, now, family, addr.Load(src).And(t.mask), ttl)
+}
+
+// matchNoted is the rest of Match where there is a Receipt.
+func (r *Rule) matchNoted(b *Batch, now jiffies.Jiffies, family uint8, src *[16]byte, ttl uint8) bool {
+	if b.again != b.done {
+		if matched, known := b.repeat(r.number); known {
+			return matched
+		}
+	}
+	t := r.table
+	if b.held != t {
+		b.hold(t)
+	}
+	matched := r.match(t, b.Receipt, now, family, addr.Load(src).And(t.mask), ttl)
+	b.Receipt.end(outcomeOf(r.number, matched))
+	return matched
 }
 
 // match is the part of recent_mt under recent_lock. t.mu is held.
-func (r *Rule) match(t *Table, now jiffies.Jiffies, family uint8, a addr.Addr, ttl uint8) bool {
+func (r *Rule) match(t *Table, receipt *Receipt, now jiffies.Jiffies, family uint8, a addr.Addr, ttl uint8) bool {
 	hit, miss := !r.info.Invert, r.info.Invert
 	set := r.info.CheckSet
 	asked := uint8(0)
@@ -172,15 +204,18 @@ func (r *Rule) match(t *Table, now jiffies.Jiffies, family uint8, a addr.Addr, t
 		if set&Set == 0 || t.dead {
 			return miss
 		}
+		receipt.begin(t, r.number, hit)
 		t.add(a, family, ttl, now)
 		return hit
 	}
 	switch {
 	case set&Set != 0:
+		receipt.begin(t, r.number, hit)
 		t.update(n, ttl, now, 0)
 		return hit
 	case set&Remove != 0:
-		t.remove(n)
+		receipt.begin(t, r.number, hit)
+		t.drop(n)
 		return hit
 	}
 	matched := miss
@@ -195,9 +230,11 @@ func (r *Rule) match(t *Table, now jiffies.Jiffies, family uint8, a addr.Addr, t
 	}
 	switch {
 	case updates:
+		receipt.begin(t, r.number, matched)
 		t.update(n, ttl, now, reaped)
 	case reaped != 0:
-		t.remove(reaped)
+		receipt.begin(t, r.number, matched)
+		t.drop(reaped)
 	}
 	return matched
 }

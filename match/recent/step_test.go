@@ -4,16 +4,15 @@ import (
 	"bytes"
 	"fmt"
 	"os"
-	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
 	"recentfs/match/jiffies"
+	"recentfs/tests/lab"
 )
 
 // steppedEnv names the operation that a child process does, one instruction at a
@@ -22,7 +21,7 @@ const steppedEnv = "RECENTFS_TEST_STEPPED"
 
 func init() {
 	if os.Getenv(steppedEnv) != "" {
-		runtime.LockOSThread() // the thread that is traced
+		lab.LockStepped()
 	}
 }
 
@@ -36,37 +35,48 @@ func TestMain(m *testing.M) {
 
 // operation is one kind of change, on a table of 4 addresses with 3 stamps each.
 type operation struct {
-	name string
-	do   func(w *world)
+	name  string
+	do    func(w *world)
+	noted noting
 }
+
+// noting is how it can be told later whether an operation was done.
+type noting uint8
+
+const (
+	matches    noting = iota // a packet has a receipt: the rule matches
+	misses                   // the same, but the rule does not match
+	byCount                  // the table counts its changes
+	idempotent               // it need not be told
+)
 
 // operations are done after those of crowd.
 var operations = []operation{
-	{"a new address takes the place of the least recently seen", func(w *world) { w.arrives(w.rules["set"], "192.0.2.9", 9) }},
-	{"a new address takes a free slot", func(w *world) { w.arrives(w.rules["set"], "2001:db8::9", 9) }},
-	{"a new address takes a slot that was never used", func(w *world) { w.arrives(w.rules["set"], "192.0.2.9", 9) }},
-	{"a known address is set, its ring full", func(w *world) { w.arrives(w.rules["set"], "192.0.2.1", 9) }},
-	{"a known address is set, its ring not full", func(w *world) { w.arrives(w.rules["set"], "192.0.2.3", 9) }},
-	{"an update matches", func(w *world) { w.arrives(w.rules["update"], "192.0.2.1", 9) }},
-	{"an update matches and reaps", func(w *world) { w.arrives(w.rules["reap"], "192.0.2.1", 9) }},
-	{"a check reaps", func(w *world) { w.arrives(w.rules["check"], "192.0.2.2", 9) }},
-	{"a remove", func(w *world) { w.arrives(w.rules["remove"], "192.0.2.2", 9) }},
-	{"+ of a new address", func(w *world) { w.must("+192.0.2.9") }},
-	{"+ of a known address", func(w *world) { w.must("+192.0.2.2") }},
-	{"- of a known address", func(w *world) { w.must("-192.0.2.1") }},
+	{"a new address takes the place of the least recently seen", func(w *world) { w.arrives(w.rules["set"], "192.0.2.9", 9) }, matches},
+	{"a new address takes a free slot", func(w *world) { w.arrives(w.rules["set"], "2001:db8::9", 9) }, matches},
+	{"a new address takes a slot that was never used", func(w *world) { w.arrives(w.rules["set"], "192.0.2.9", 9) }, matches},
+	{"a known address is set, its ring full", func(w *world) { w.arrives(w.rules["set"], "192.0.2.1", 9) }, matches},
+	{"a known address is set, its ring not full", func(w *world) { w.arrives(w.rules["set"], "192.0.2.3", 9) }, matches},
+	{"an update matches", func(w *world) { w.arrives(w.rules["update"], "192.0.2.1", 9) }, matches},
+	{"an update matches and reaps", func(w *world) { w.arrives(w.rules["reap"], "192.0.2.1", 9) }, matches},
+	{"a check reaps", func(w *world) { w.arrives(w.rules["check"], "192.0.2.2", 9) }, misses},
+	{"a remove", func(w *world) { w.arrives(w.rules["remove"], "192.0.2.2", 9) }, matches},
+	{"+ of a new address", func(w *world) { w.must("+192.0.2.9") }, byCount},
+	{"+ of a known address", func(w *world) { w.must("+192.0.2.2") }, byCount},
+	{"- of a known address", func(w *world) { w.must("-192.0.2.1") }, byCount},
 	{"/ in place", func(w *world) {
 		w.Table("t").where = lessMemory(0)
 		w.must("/")
-	}},
-	{"a merge takes the place of the least recently seen", func(w *world) { w.merges("192.0.2.9", 2, 1065) }},
-	{"a merge takes a free slot", func(w *world) { w.merges("2001:db8::9", 2, 3, 1075) }},
-	{"a merge takes a slot that was never used", func(w *world) { w.merges("192.0.2.9", 2) }},
-	{"a merge gives older stamps", func(w *world) { w.merges("192.0.2.3", 5, 6) }},
-	{"a merge gives a newer stamp", func(w *world) { w.merges("192.0.2.2", 1, 1075) }},
-	{"a merge gives the newest stamp, the ring full", func(w *world) { w.merges("192.0.2.1", 1035, 1081) }},
+	}, idempotent},
+	{"a merge takes the place of the least recently seen", func(w *world) { w.merges("192.0.2.9", 2, 1065) }, byCount},
+	{"a merge takes a free slot", func(w *world) { w.merges("2001:db8::9", 2, 3, 1075) }, byCount},
+	{"a merge takes a slot that was never used", func(w *world) { w.merges("192.0.2.9", 2) }, byCount},
+	{"a merge gives older stamps", func(w *world) { w.merges("192.0.2.3", 5, 6) }, byCount},
+	{"a merge gives a newer stamp", func(w *world) { w.merges("192.0.2.2", 1, 1075) }, byCount},
+	{"a merge gives the newest stamp, the ring full", func(w *world) { w.merges("192.0.2.1", 1035, 1081) }, byCount},
 	{"chmod and chown", func(w *world) {
 		_ = w.Table("t").Chattr(func(a *Attr) { *a = Attr{0o600, 1 << 20, 1 << 21} })
-	}},
+	}, idempotent},
 }
 
 func (w *world) merges(host string, stamps ...jiffies.Jiffies) {
@@ -141,11 +151,15 @@ func stepped(name string) {
 	}
 	w := &world{TB: &panicker{}, clock: clock, Registry: m.NewRegistryIn(memfd{os.NewFile(3, "region")}, nil)}
 	crowd(w, name)
-	stop := func() { _ = unix.Tgkill(unix.Getpid(), unix.Gettid(), unix.SIGSTOP) }
+	notes, err := unix.Mmap(4, 0, int(unsafe.Sizeof(Receipt{})), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		panic(err)
+	}
+	w.receipt = (*Receipt)(unsafe.Pointer(&notes[0]))
 	i := slices.IndexFunc(operations, func(o operation) bool { return o.name == name })
-	stop()
+	lab.StopStepped()
 	operations[i].do(w)
-	stop()
+	lab.StopStepped()
 }
 
 // panicker is the testing.TB of a process that is no test.
@@ -156,78 +170,49 @@ func (*panicker) Fatal(args ...any) { panic(fmt.Sprint(args...)) }
 
 // TestEachInstruction kills a process after each instruction of an operation, as
 // it were: it copies the region and recovers the copy. The table is then the one
-// before the operation, or, from some instruction on, the one after it.
+// before the operation, or, from some instruction on, the one after it. What the
+// process noted tells which of the two.
 func TestEachInstruction(t *testing.T) {
 	for _, o := range operations {
 		t.Run(o.name, func(t *testing.T) {
-			runtime.LockOSThread() // ptrace knows the tracer by its thread
-			defer runtime.UnlockOSThread()
-			fd, err := unix.MemfdCreate("region", unix.MFD_CLOEXEC)
-			if err != nil {
-				t.Fatal(err)
-			}
-			file := os.NewFile(uintptr(fd), "region")
-			defer file.Close()
-			c := exec.Command("/proc/self/exe")
-			c.Env = append(os.Environ(), steppedEnv+"="+o.name, "GODEBUG=asyncpreemptoff=1", "GOGC=off")
-			c.ExtraFiles = []*os.File{file}
-			c.Stderr = os.Stderr
-			c.SysProcAttr = &syscall.SysProcAttr{Ptrace: true, Pdeathsig: syscall.SIGKILL}
-			if err := c.Start(); err != nil {
-				t.Fatal(err)
-			}
-			pid := c.Process.Pid
-			defer func() {
-				_ = unix.Kill(pid, unix.SIGKILL)
-				_ = c.Wait()
-			}()
-			waitStop := func() unix.Signal {
-				t.Helper()
-				var status unix.WaitStatus
-				if _, err := unix.Wait4(pid, &status, unix.WALL, nil); err != nil {
-					t.Fatal(err)
-				}
-				if !status.Stopped() {
-					t.Fatalf("the child has ended: %x", status)
-				}
-				return status.StopSignal()
-			}
-			waitStop() // at exec
-			for sig := unix.Signal(0); ; {
-				if err := unix.PtraceCont(pid, int(sig)); err != nil {
-					t.Fatal(err)
-				}
-				if sig = waitStop(); sig == unix.SIGSTOP {
-					break
-				}
-			}
 			geometry := newHeader(4, 3)
-			live, err := unix.Mmap(fd, 0, int(geometry.size()), unix.PROT_READ, unix.MAP_SHARED)
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer unix.Munmap(live)
-			region := bytes.Clone(live)
-			before := recoveredDump(t, region)
-			states := []string{before}
-			steps, wrote := 0, 0
-			for {
-				if err := unix.PtraceSingleStep(pid); err != nil {
-					t.Fatal(err)
-				}
-				if waitStop() == unix.SIGSTOP {
-					break
-				}
-				steps++
-				if bytes.Equal(live, region) {
-					continue
+			file, live := lab.MemoryFile(t, int(geometry.size()))
+			noteFile, notes := lab.MemoryFile(t, int(unsafe.Sizeof(Receipt{})))
+			notes = notes[:64] // of a packet that meets one rule
+			var region, noted []byte
+			var states []string
+			var before doubt
+			wrote := 0
+			look := func() {
+				if bytes.Equal(live, region) && bytes.Equal(notes, noted) {
+					return
 				}
 				wrote++
-				copy(region, live)
-				if is := recoveredDump(t, region); is != states[len(states)-1] {
+				region, noted = bytes.Clone(live), bytes.Clone(notes)
+				is, table := recoveredTable(t, region)
+				if len(states) == 0 {
+					before.about(table)
+				}
+				if len(states) == 0 || is != states[len(states)-1] {
 					states = append(states, is)
 				}
+				done := len(states) > 1
+				reg := &Registry{tables: map[string]*Table{"t": table}}
+				if o.noted != idempotent && before.applied(reg) != done {
+					t.Fatalf("the count of changes does not say whether it is done; the table is\n%s, at first\n%s", is, states[0])
+				}
+				receipt := new(Receipt)
+				copy(unsafe.Slice((*byte)(unsafe.Pointer(receipt)), len(noted)), noted)
+				receipt.Settle(reg)
+				says := receipt.at == aPacket<<operationBits|1
+				if o.noted <= misses && says != done {
+					t.Fatalf("the receipt says %t; the table is\n%s, at first\n%s", says, is, states[0])
+				}
+				if matched := receipt.outcomes[0]&1 == 1; o.noted <= misses && says && matched != (o.noted == matches) {
+					t.Fatalf("the receipt says that the rule matched: %t", matched)
+				}
 			}
+			steps := lab.Step(t, steppedEnv+"="+o.name, []*os.File{file, noteFile}, look, look)
 			if len(states) != 2 {
 				t.Errorf("after %d instructions, of which %d wrote, the table has been\n%s", steps, wrote, strings.Join(states, "\nthen\n"))
 			}
@@ -236,18 +221,17 @@ func TestEachInstruction(t *testing.T) {
 	}
 }
 
-// recoveredDump recovers a copy of a region, and says what is in it: lines in the
-// order of the LRU list, and attributes.
-func recoveredDump(t *testing.T, kept []byte) string {
+// recoveredTable recovers a copy of a region. It says what is in it: lines in the order
+// of the LRU list, and attributes.
+func recoveredTable(t *testing.T, kept []byte) (string, *Table) {
 	t.Helper()
-	m := copyOf(t, kept)
-	r, err := recovered(m, 1<<30, nil)
+	r, err := recovered(copyOf(t, kept), 1<<30, nil)
 	if err != nil {
-		return err.Error()
+		t.Fatal(err)
 	}
 	text := fmt.Sprintf("%+v\n", r.header.attr())
 	for n := r.slot(0).newer; n != 0; n = r.slot(n).newer {
 		text += string(appendLine(nil, r.slot(n), r.stamps(n)))
 	}
-	return text
+	return text, (&Registry{}).tableIn(r)
 }

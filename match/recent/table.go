@@ -95,6 +95,7 @@ func (t *Table) size() (limit, ring uint32) {
 // held, by lockToChange.
 func (t *Table) replace(by region) (old region) {
 	by.header.identity, by.header.sequence = t.header.identity, t.header.sequence
+	by.header.change = change{begun: t.header.change.begun, done: t.header.change.done}
 	by.header.checksum = by.header.sum()
 	by.memory.Place(t.name)
 	old, t.region = t.region, by

@@ -98,7 +98,7 @@ func (t *Table) apply(a addr.Addr, family uint8, add bool) error {
 	case n != 0 && add:
 		t.update(n, t.slot(n).ttl, t.module.clock.Now(), 0)
 	case n != 0:
-		t.remove(n)
+		t.drop(n)
 	}
 	return nil
 }
