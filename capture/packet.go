@@ -46,11 +46,15 @@ func (v Verdict) Queue() (number uint16, ok bool) {
 	return uint16(v >> 16), v&0xff == queue // NF_VERDICT_MASK
 }
 
+// BatchSize is how many packets a source hands over at once, at most.
+const BatchSize = 64
+
 // Packet is one packet: where it is, its decoded headers, and its verdict. A source
 // reuses its packets, so the receiver must not keep one, or its Data, after the call.
 type Packet struct {
 	Time    time.Time // when it was captured; zero from a netfilter queue
 	Queue   uint16    // the number of the queue it came from
+	ID      uint32    // the kernel's number of it in that queue, 1 or more; 0 from a file
 	Hook    Hook
 	In, Out string // the devices' names; empty without a device
 	// Socket means that the packet has a socket of this network namespace, as far

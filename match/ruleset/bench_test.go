@@ -79,6 +79,26 @@ func repeated(n int, p capture.Packet) []capture.Packet {
 	return all
 }
 
+// BenchmarkNotes compares what notes of each packet cost.
+func BenchmarkNotes(b *testing.B) {
+	batch := repeated(capture.BatchSize, v4)
+	for i := range batch {
+		batch[i].ID = uint32(i + 1)
+	}
+	b.Run("without", func(b *testing.B) {
+		q := load(b, ssh).Queue(0)
+		for range b.N/len(batch) + 1 {
+			q.Decide(batch, start)
+		}
+	})
+	b.Run("with", func(b *testing.B) {
+		q, notes := load(b, ssh).Queue(0), new(Notes)
+		for range b.N/len(batch) + 1 {
+			q.DecideNoted(batch, start, notes)
+		}
+	})
+}
+
 func BenchmarkParse(b *testing.B) {
 	text := []byte(manyOf(1000, "-p tcp --dport %d -m recent --update --seconds 60 --hitcount 4 -j DROP"))
 	for b.Loop() {

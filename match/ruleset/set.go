@@ -21,6 +21,9 @@ type Set struct {
 	queues map[uint16]*Queue
 	taken  []*recent.Rule // the references; Close gives them back
 	once   sync.Once      // for Close
+	// fingerprint tells the rules from others. It is of their text, which names all
+	// that they do.
+	fingerprint uint64
 
 	logs        chan LogRecord // nil where no rule logs
 	logsDropped atomic.Uint64
@@ -39,7 +42,7 @@ func (f *File) LoadFor(reload *recent.Reload, reg *recent.Registry) (*Set, error
 }
 
 func (f *File) load(reg *recent.Registry, checkAll func([]recent.Info) ([]*recent.Rule, error)) (*Set, error) {
-	s := &Set{file: f, reg: reg, queues: make(map[uint16]*Queue)}
+	s := &Set{file: f, reg: reg, queues: make(map[uint16]*Queue), fingerprint: f.fingerprint()}
 	if err := s.flatten(checkAll); err != nil {
 		return nil, err
 	}

@@ -59,12 +59,15 @@ func (h *hold) visit(n int) {
 func (q *Queue) Decide(batch []capture.Packet, now jiffies.Jiffies) {
 	q.hold = hold{now: now}
 	for i := range batch {
-		p := &batch[i]
-		came := p.Mark
-		p.Verdict = q.walk(p, &q.hold, came)
-		p.Marked = p.Mark != came
+		q.decide(&batch[i])
 	}
 	q.hold.End()
+}
+
+func (q *Queue) decide(p *capture.Packet) {
+	came := p.Mark
+	p.Verdict = q.walk(p, &q.hold, came)
+	p.Marked = p.Mark != came
 }
 
 // walk takes a packet through the chain: ipt_do_table. A packet whose headers
