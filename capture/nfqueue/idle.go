@@ -21,12 +21,18 @@ const (
 
 var (
 	lingering atomic.Int32 // loops of this process that are awake
-	batches   = sync.Pool{New: func() any { return newBatch() }}
+	batches   = sync.Pool{New: func() any { return new(batch) }}
+	inboxes   = sync.Pool{New: func() any { return newInbox() }}
 )
 
-// wake gives the loop its batch and returns the flags with which it receives.
+// wake gives the loop its memory and returns the flags with which it receives.
 func (q *Queue) wake() (flags int) {
 	q.batch = batches.Get().(*batch)
+	if q.kept != nil {
+		q.inbox = &q.kept.inbox
+	} else {
+		q.inbox = inboxes.Get().(*inbox)
+	}
 	q.devices.begin(q.fd)
 	if lingering.Add(1) > maxLingering {
 		return unix.MSG_DONTWAIT
@@ -34,11 +40,14 @@ func (q *Queue) wake() (flags int) {
 	return unix.MSG_WAITFORONE
 }
 
-// sleep takes the batch back.
+// sleep takes the memory back.
 func (q *Queue) sleep() {
 	lingering.Add(-1)
 	batches.Put(q.batch)
-	q.batch = nil
+	if q.kept == nil {
+		inboxes.Put(q.inbox)
+	}
+	q.batch, q.inbox = nil, nil
 }
 
 // park waits until the queue has something to receive.

@@ -36,6 +36,13 @@ func holds(t *testing.T) (h held) {
 // TestIdle opens many queues. Without packets they cost no threads, and after some
 // packets they cost few; closed queues leave nothing.
 func TestIdle(t *testing.T) {
+	t.Run("open", func(t *testing.T) { testIdle(t, 2, Open) })
+	t.Run("kept", func(t *testing.T) {
+		testIdle(t, 3, func(number uint16) (*Queue, error) { return OpenKept(number, testNotes) })
+	})
+}
+
+func testIdle(t *testing.T, descriptors int, open func(uint16) (*Queue, error)) {
 	const queues = 500
 	ns := newNamespace(t)
 	ns.Sh(t, fmt.Sprintf("iptables-legacy -A INPUT -p udp -j NFQUEUE --queue-balance 0:%d", queues-1))
@@ -43,7 +50,7 @@ func TestIdle(t *testing.T) {
 	before := holds(t)
 	err := ns.Do(func() (err error) {
 		for i := range all {
-			if all[i], err = Open(uint16(i)); err != nil {
+			if all[i], err = open(uint16(i)); err != nil {
 				return err
 			}
 		}
@@ -70,7 +77,7 @@ func TestIdle(t *testing.T) {
 	if idle.threads > before.threads+spare {
 		t.Errorf("%d threads, without the queues it was %d", idle.threads, before.threads)
 	}
-	if most := before.descriptors + 2*queues; idle.descriptors > most {
+	if most := before.descriptors + descriptors*queues; idle.descriptors > most {
 		t.Errorf("%d descriptors, want %d at most", idle.descriptors, most)
 	}
 

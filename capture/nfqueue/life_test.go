@@ -157,7 +157,7 @@ func TestOpenDuringTraffic(t *testing.T) {
 		var once sync.Once
 		go func() {
 			done <- q.Run(func(batch []capture.Packet) {
-				once.Do(func() { first <- q.ids[0] })
+				once.Do(func() { first <- batch[0].ID })
 			})
 		}()
 		if id := <-first; id != 1 { // nfqnl_enqueue_packet counts from 1

@@ -12,7 +12,7 @@ import (
 
 const (
 	// batchSize is how many packets one recvmmsg takes at most.
-	batchSize = 64
+	batchSize = capture.BatchSize
 	// messageSize is enough for copyRange bytes of a packet and for all attributes
 	// that the kernel adds.
 	messageSize = 1024
@@ -23,37 +23,11 @@ const (
 	gathering = 30 * time.Microsecond
 )
 
-// mmsghdr is the kernel's struct mmsghdr.
-type mmsghdr struct {
-	hdr unix.Msghdr
-	len uint32
-}
-
-// batch is the memory of one round of the packet loop.
+// batch is the memory of one round of the packet loop, but for what is received.
 type batch struct {
 	devices deviceNames
-	heads   [batchSize]mmsghdr
-	iovecs  [batchSize]unix.Iovec
-	buffers [batchSize][messageSize]byte
 	packets [batchSize]capture.Packet
-	ids     [batchSize]uint32
 	answers [batchSize * verdictLen]byte
-}
-
-func newBatch() *batch {
-	b := new(batch)
-	for i := range b.heads {
-		b.iovecs[i].Base = &b.buffers[i][0]
-		b.iovecs[i].SetLen(messageSize)
-		b.heads[i].hdr.Iov = &b.iovecs[i]
-		b.heads[i].hdr.SetIovlen(1)
-	}
-	return b
-}
-
-// message returns the i-th message that recvmmsg received.
-func (b *batch) message(i int) []byte {
-	return b.buffers[i][:min(b.heads[i].len, messageSize)]
 }
 
 // Run passes packets to decide until Close, and then returns nil. A batch is the
@@ -91,20 +65,26 @@ func (q *Queue) work(decide func([]capture.Packet)) error {
 		default:
 			return err
 		}
-		n := q.parse(got)
-		if n == 0 {
-			continue
+		if n := q.parse(got); n > 0 {
+			decide(q.packets[:n])
+			q.decided.Add(uint64(n))
+			if floodSize <= got && got < batchSize {
+				gather()
+			}
+			q.answer(q.encode(n), n)
 		}
-		decide(q.packets[:n])
-		q.decided.Add(uint64(n))
-		if floodSize <= got && got < batchSize {
-			gather()
-		}
-		if !send(q.fd, q.encode(n), writeVerdicts) {
-			q.unsent.Add(uint64(n))
+		if q.kept != nil {
+			q.clear(got)
 		}
 	}
 	return nil
+}
+
+// answer sends the verdicts of n packets.
+func (q *Queue) answer(verdicts []byte, n int) {
+	if !send(q.fd, verdicts, writeVerdicts) {
+		q.unsent.Add(uint64(n))
+	}
 }
 
 // gather lets the packets of a flood gather, as long as the loop is faster than the
@@ -157,7 +137,6 @@ func (q *Queue) parse(got int) int {
 			undecodable++
 		}
 		p.Socket = hasSocket(p, &m)
-		q.ids[n] = m.id
 		n++
 	}
 	if undecodable > 0 {
@@ -171,13 +150,13 @@ func (q *Queue) encode(n int) []byte {
 	b := q.answers[:0]
 	for i := 0; i < n; i++ {
 		// A run of packets with the same verdict needs one message: it holds for all
-		// waiting packets with an id up to the one in it, and ids ascend.
+		// waiting packets with an ID up to the one in it, and IDs ascend.
 		typ := uint16(msgVerdict)
 		for i+1 < n && sameAnswer(&q.packets[i], &q.packets[i+1]) {
 			typ = msgVerdictBatch
 			i++
 		}
-		b = appendVerdict(b, typ, q.ids[i], &q.packets[i])
+		b = appendVerdict(b, typ, &q.packets[i])
 	}
 	return b
 }

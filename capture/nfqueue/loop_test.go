@@ -147,7 +147,7 @@ func TestReceiveGoesOn(t *testing.T) {
 	go func() {
 		runtime.LockOSThread() // never unlocked: the thread ends
 		thread <- unix.Gettid()
-		n, err := receive(pair[0], newBatch().heads[:], unix.MSG_WAITFORONE)
+		n, err := receive(pair[0], newInbox().heads[:], unix.MSG_WAITFORONE)
 		received <- result{n, err}
 	}()
 	tid := <-thread

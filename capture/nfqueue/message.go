@@ -38,16 +38,15 @@ type messageKind uint8
 
 const (
 	kindPacket    messageKind = iota
-	kindTruncated             // a packet whose message is cut: its id is known, the rest may be missing
+	kindTruncated             // a packet whose message is cut: its ID is known, the rest may be missing
 	kindMalformed             // none of the others
-	kindAck                   // the acknowledgement that Close waits for
+	kindAck                   // an acknowledgement, as Close waits for, or the refusal of a repeated message
 	kindRefused               // the kernel refused a verdict
 )
 
 // metadata is what a message says about a packet in the kernel's numbers.
 // capture.Packet has names and a decision (hasSocket) in their place.
 type metadata struct {
-	id      uint32
 	in, out uint32 // device indexes; 0 is no device
 	// physOut is the port by which a bridge forwards the packet (br_netfilter).
 	physOut uint32
@@ -88,7 +87,7 @@ func parse(msg []byte, p *capture.Packet) (m metadata, k messageKind) {
 	return m, k
 }
 
-// attributes reads a packet's attributes. identified means that the packet's id is
+// attributes reads a packet's attributes. identified means that the packet's ID is
 // known, whole that no attribute was cut. It skips attributes that are unknown or too
 // short for their type.
 func attributes(b []byte, p *capture.Packet, m *metadata) (identified, whole bool) {
@@ -103,7 +102,7 @@ func attributes(b []byte, p *capture.Packet, m *metadata) (identified, whole boo
 		switch native.Uint16(b[2:]) & attrTypeMask {
 		case attrPacketHdr:
 			if len(value) >= 7 {
-				m.id = binary.BigEndian.Uint32(value)
+				p.ID = binary.BigEndian.Uint32(value)
 				p.Hook = capture.Hook(value[6])
 				identified = true
 			}
@@ -147,7 +146,7 @@ func parseError(msg []byte) messageKind {
 	switch {
 	case len(msg) < headerLen+4:
 		return kindMalformed
-	case native.Uint32(msg[headerLen:]) == 0:
+	case native.Uint32(msg[headerLen:]) == 0, native.Uint32(msg[8:]) == repeated:
 		return kindAck
 	}
 	return kindRefused
@@ -156,7 +155,7 @@ func parseError(msg []byte) messageKind {
 // appendVerdict appends the verdict for one packet (NFQNL_MSG_VERDICT:
 // nfqnl_recv_verdict), or for all packets up to it (NFQNL_MSG_VERDICT_BATCH:
 // nfqnl_recv_verdict_batch), and the mark if a rule has set it.
-func appendVerdict(b []byte, typ uint16, id uint32, p *capture.Packet) []byte {
+func appendVerdict(b []byte, typ uint16, p *capture.Packet) []byte {
 	size := uint32(verdictLen - 8)
 	if p.Marked {
 		size = verdictLen
@@ -164,7 +163,7 @@ func appendVerdict(b []byte, typ uint16, id uint32, p *capture.Packet) []byte {
 	b = appendHeader(b, size, typ, unix.NLM_F_REQUEST, p.Queue)
 	b = appendAttr(b, attrVerdictHdr, 8)
 	b = binary.BigEndian.AppendUint32(b, uint32(p.Verdict))
-	b = binary.BigEndian.AppendUint32(b, id)
+	b = binary.BigEndian.AppendUint32(b, p.ID)
 	if p.Marked {
 		b = appendAttr(b, attrMark, 4)
 		b = binary.BigEndian.AppendUint32(b, p.Mark)
@@ -172,12 +171,22 @@ func appendVerdict(b []byte, typ uint16, id uint32, p *capture.Packet) []byte {
 	return b
 }
 
-// appendUnbind appends the message that unbinds a queue and asks for an
-// acknowledgement.
-func appendUnbind(b []byte, queue uint16) []byte {
+// appendCommand appends a command about a queue that asks for an acknowledgement.
+func appendCommand(b []byte, queue uint16, cmd byte) []byte {
 	b = appendHeader(b, prefixLen+8, msgConfig, unix.NLM_F_REQUEST|unix.NLM_F_ACK, queue)
 	b = appendAttr(b, cfgCmd, 4)
-	return append(b, cmdUnbind, 0, 0, unix.AF_INET)
+	return append(b, cmd, 0, 0, unix.AF_INET)
+}
+
+// repeated is the sequence number of messages that may have been sent before: it is
+// no fault that the kernel refuses them. All other messages have 0.
+const repeated = 1
+
+// markRepeated gives messages that sequence number.
+func markRepeated(all []byte) {
+	for b := all; len(b) > 0; b = b[native.Uint32(b):] {
+		native.PutUint32(b[8:], repeated)
+	}
 }
 
 func appendHeader(b []byte, size uint32, typ, flags, queue uint16) []byte {

@@ -2,13 +2,29 @@ package nfqueue
 
 import (
 	"net"
+	"os"
 	"testing"
 	"time"
 
 	"recentfs/tests/lab"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
+func init() {
+	if os.Getenv(clearedEnv) != "" {
+		lab.LockStepped()
+	}
+}
+
+func TestMain(m *testing.M) {
+	switch {
+	case os.Getenv(killedEnv) != "":
+		toBeKilled()
+	case os.Getenv(clearedEnv) != "":
+		cleared()
+		return
+	}
+	lab.Main(m)
+}
 
 // newNamespace makes a network namespace for queues.
 func newNamespace(t testing.TB) *lab.Netns {

@@ -7,6 +7,13 @@
 //
 // An idle queue costs two descriptors and a goroutine, but no thread and no memory
 // for a batch. A process may have thousands of queues.
+//
+// A queue may outlive its process (OpenKept, Adopt), if somebody else holds its
+// descriptors: packets wait in it while nobody serves it. The kernel shows a packet
+// once. So the memory that recvmmsg fills is a file in memory then, a third descriptor.
+// What a killed process had received is there for the next one, and so is what those
+// who decide have noted. recvmmsg has stored a message and its length, or the message
+// is still in the socket: a kill does not come in between.
 package nfqueue
 
 import (
@@ -43,6 +50,8 @@ type Queue struct {
 	running sync.Mutex    // held by Run, and by Close while it releases the queue
 	turns   atomic.Uint64 // counts parking and waking: even while Run is parked
 	*batch                // guarded by running; nil while Run is parked
+	*inbox                // guarded by running; nil while Run is parked
+	kept    *kept         // what outlives the process; nil for a queue that does not
 
 	decided, undecodable, malformed, refused, unsent, overruns atomic.Uint64
 }
@@ -56,10 +65,12 @@ type Queue struct {
 func Open(number uint16) (*Queue, error) {
 	q, err := open(number)
 	if err != nil {
-		return nil, fmt.Errorf("queue %d: %w", number, err)
+		return nil, explain(number, err)
 	}
 	return q, nil
 }
+
+func explain(number uint16, err error) error { return fmt.Errorf("queue %d: %w", number, err) }
 
 func open(number uint16) (*Queue, error) {
 	sock, err := nfq.Open(&nfq.Config{NfQueue: number})
@@ -95,13 +106,16 @@ func (q *Queue) setUp() error {
 // Close ends Run and releases the queue, also one whose socket is broken, upon which
 // Run has ended. The kernel drops the packets that still wait for a verdict. Close
 // waits until Run returns, so decide must not call it.
-func (q *Queue) Close() error {
+func (q *Queue) Close() error { return q.end(cmdUnbind) }
+
+// end ends Run by a command, and releases what this process has.
+func (q *Queue) end(cmd byte) error {
 	if q.closed.Swap(true) {
 		return nil
 	}
 	// The acknowledgement arrives on the socket and wakes Run, wherever it waits.
 	// If the socket has no room for it, Run has packets to read and does not wait.
-	sent := send(q.fd, appendUnbind(nil, q.number), unix.Write)
+	sent := send(q.fd, appendCommand(nil, q.number, cmd), unix.Write)
 	if !q.running.TryLock() {
 		if !sent {
 			// Nothing wakes Run, which may keep the queue until the process ends.
@@ -111,6 +125,9 @@ func (q *Queue) Close() error {
 	}
 	defer q.running.Unlock()
 	q.queues.close()
+	if q.kept != nil {
+		q.kept.release()
+	}
 	if err := unix.Close(q.fd); err != nil {
 		return fmt.Errorf("queue %d: close: %w", q.number, err)
 	}

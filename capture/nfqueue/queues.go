@@ -23,6 +23,7 @@ type queueState struct {
 	portid     uint32
 	waiting    uint32 // queue_total
 	full, lost uint32 // queue_dropped, queue_user_dropped
+	last       uint32 // id_sequence: the ID of the last packet that came
 }
 
 // openProcQueues opens the list of the calling thread's network namespace. The file
@@ -64,7 +65,7 @@ func (p *procQueues) find(number uint16) (queueState, bool) {
 		return queueState{}, false
 	}
 	for line := range bytes.Lines(text) {
-		var v [7]uint32
+		var v [8]uint32
 		fields := bytes.Fields(line)
 		if len(fields) < len(v) {
 			continue
@@ -77,7 +78,7 @@ func (p *procQueues) find(number uint16) (queueState, bool) {
 			v[i] = uint32(n)
 		}
 		if v[0] == uint32(number) {
-			return queueState{portid: v[1], waiting: v[2], full: v[5], lost: v[6]}, true
+			return queueState{portid: v[1], waiting: v[2], full: v[5], lost: v[6], last: v[7]}, true
 		}
 	}
 	return queueState{}, false
