@@ -22,6 +22,10 @@ type Cursor struct {
 	kept int64  // guarded by mu: this cursor's part of Module.kept
 	next uint32 // guarded by mu: the next slot to look at
 
+	// The line that rest is the end of: where in the file it starts, and its slot.
+	linePos  int64  // guarded by mu
+	lineSlot uint32 // guarded by mu
+
 	layout *layout // guarded by mu: how next is meant; nil at the start
 }
 
@@ -108,10 +112,36 @@ func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 	n := copy(p, w.text)
 	c.pos += int64(n)
 	c.end = c.pos
-	if rest := w.text[n:]; !c.keep(rest) {
-		c.pos, c.next = c.end+int64(len(rest)-w.line), w.slot
+	rest := w.text[n:]
+	c.linePos, c.lineSlot = c.end+int64(len(rest)-w.line), w.slot
+	if !c.keep(rest) {
+		c.pos, c.next = c.linePos, c.lineSlot
 	}
 	return n, nil
+}
+
+// Place is where the last read of a cursor ended. It has no pointer.
+type Place struct {
+	end, pos int64
+	next     uint32
+	_        uint32
+}
+
+// Place is the cursor's place. A cursor of another process goes on there, as long as
+// the table's slots keep their numbers: CursorAt. It forms the line anew that a read
+// has had only a part of, as if keep had not kept the rest.
+func (c *Cursor) Place() Place {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.rest) > 0 {
+		return Place{end: c.end, pos: c.linePos, next: c.lineSlot}
+	}
+	return Place{end: c.end, pos: c.pos, next: c.next}
+}
+
+// CursorAt opens the table for reading from a place. The zero Place is its start.
+func (t *Table) CursorAt(p Place) *Cursor {
+	return &Cursor{t: t, end: p.end, pos: p.pos, next: max(p.next, 1)}
 }
 
 // fill appends lines for room bytes to w.text. Where there is no room it appends

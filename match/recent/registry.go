@@ -97,6 +97,14 @@ func (r *Registry) Destroy(rule *Rule) {
 	r.tell(Event{Table: t, Gone: true})
 }
 
+// SkipIDs gives no new table an ID up to that one: files of tables that are gone may
+// still be open.
+func (r *Registry) SkipIDs(last uint64) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lastID = max(r.lastID, last)
+}
+
 // Leave ends the registry. Its tables stay for the next process, if its Memory can
 // do that. Rules are to be destroyed all the same.
 func (r *Registry) Leave() {

@@ -45,7 +45,7 @@ func (t *Table) resize(to region) (kept, dropped uint32) {
 		t.layout = t.layout.renumber(numbers)
 	}
 	kept = to.header.entries
-	old := t.replace(to)
+	old := t.replace(to, 0)
 	t.mu.Unlock()
 	t.release(old)
 	return kept, dropped

@@ -91,11 +91,12 @@ func (t *Table) size() (limit, ring uint32) {
 	return t.header.limit, t.header.ring
 }
 
-// replace puts another region in place of the table's, which it returns. mu is
-// held, by lockToChange.
-func (t *Table) replace(by region) (old region) {
+// replace puts another region in place of the table's, which it returns, and counts
+// it as that many changes. mu is held, by lockToChange.
+func (t *Table) replace(by region, changes uint32) (old region) {
 	by.header.identity, by.header.sequence = t.header.identity, t.header.sequence
-	by.header.change = change{begun: t.header.change.begun, done: t.header.change.done}
+	count := t.header.change.begun + changes
+	by.header.change = change{begun: count, done: count}
 	by.header.checksum = by.header.sum()
 	by.memory.Place(t.name)
 	old, t.region = t.region, by
@@ -106,7 +107,7 @@ func (t *Table) replace(by region) (old region) {
 func (t *Table) empty(to region) (lost uint32) {
 	t.lockToChange()
 	lost = t.header.entries
-	old := t.replace(to)
+	old := t.replace(to, 0)
 	t.mu.Unlock()
 	t.release(old)
 	return lost
@@ -124,7 +125,7 @@ func (t *Table) flush() (old region) {
 		t.wipe()
 		return region{}
 	}
-	return t.replace(empty)
+	return t.replace(empty, 1)
 }
 
 // destroy marks the table as gone and returns its region. Registry.mu is held.

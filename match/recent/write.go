@@ -16,6 +16,11 @@ import (
 // move. Errors are EINVAL, ESPIPE, ENOSPC where a Memory has no more, and, once the
 // table is gone, EIO. They change nothing. Module.Refused tells of those with EINVAL.
 func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
+	return t.WriteNoted(nil, data, pos)
+}
+
+// WriteNoted is Write, with a note of what was done.
+func (t *Table) WriteNoted(w *Written, data []byte, pos int64) (n int, next int64, err error) {
 	if len(data) == 0 {
 		return 0, pos, nil
 	}
@@ -28,7 +33,9 @@ func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	case '/':
 		var old region
 		err := t.mutate(func() error {
+			w.about(t, len(data), pos)
 			old = t.flush()
+			w.end(nil)
 			return nil
 		})
 		if err != nil {
@@ -44,7 +51,13 @@ func (t *Table) Write(data []byte, pos int64) (n int, next int64, err error) {
 	if !ok {
 		return 0, pos, t.refuse("illegal address")
 	}
-	if err := t.mutate(func() error { return t.apply(a, family, data[0] == '+') }); err != nil {
+	err = t.mutate(func() error {
+		w.about(t, len(data), pos+size)
+		err := t.apply(a, family, data[0] == '+')
+		w.end(err)
+		return err
+	})
+	if err != nil {
 		return 0, pos, err
 	}
 	return len(data), pos + size, nil
