@@ -131,7 +131,7 @@ func (m *Mountpoint) mountAlone() (mounted bool, err error) {
 
 // serve mounts a file system and starts to answer for it.
 func (m *Mountpoint) serve(fs fuse.RawFileSystem, opts *fuse.MountOptions) error {
-	conn, err := device.Open()
+	conn, err := device.Open(nil)
 	if err != nil {
 		return err
 	}

@@ -104,7 +104,7 @@ func TestRestoreHides(t *testing.T) {
 // Linux 5.15 the error is EINVAL, as for a number that is no descriptor.
 func TestRestoreOnOldKernel(t *testing.T) {
 	lab.NeedRoot(t)
-	conn, err := device.Open()
+	conn, err := device.Open(nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,6 +7,8 @@
 // package is the only one that touches it, and go-fuse's own Serve is the way
 // back.
 //
+// A connection may outlive its process: Memory, Adopt, Leave.
+//
 // # Nothing waits in a circle
 //
 // A thread that waits in the kernel for an answer which only this process can
@@ -45,6 +47,7 @@ import (
 	"runtime/debug"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
@@ -62,7 +65,15 @@ const (
 
 // Conn is a connection to the kernel.
 type Conn struct {
-	ended chan struct{} // closed when the mount has ended
+	ended  chan struct{} // closed when the mount has ended
+	memory *Memory       // outlives the process; nil if the connection does not
+
+	// What the kernel said in INIT, if it did: its opcode is not 0 then. Only the
+	// goroutine that calls Serve and Leave uses this and what follows.
+	init    fuse.InitIn
+	adopted bool     // a process before has served it
+	lost    []uint64 // the requests that it may not have answered
+	serving *loop    // nil before Serve and after Leave
 
 	// inUse is held for reading by each notification and by Mount, and for writing
 	// while fd is closed.
@@ -70,11 +81,13 @@ type Conn struct {
 	fd    int // -1 when closed; guarded by inUse
 
 	raising sync.Mutex    // serialises RaiseSize, so that one thread waits at most
-	size    atomic.Uint64 // no file is believed to be larger
+	size    atomic.Uint64 // see believed; not in use where there is memory
 }
 
-// Open opens the device. A connection that is not served is to be closed.
-func Open() (*Conn, error) {
+// Open opens the device. A connection that is not served is to be closed. With memory
+// it outlives the process, if somebody holds its Files. memory is for one connection
+// at a time.
+func Open(memory *Memory) (*Conn, error) {
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, openError(err)
@@ -83,7 +96,10 @@ func Open() (*Conn, error) {
 		unix.Close(fd)
 		return nil, fmt.Errorf("open %s: %w", path, err)
 	}
-	return &Conn{fd: fd, ended: make(chan struct{})}, nil
+	if memory != nil {
+		memory.begin()
+	}
+	return &Conn{fd: fd, memory: memory, ended: make(chan struct{})}, nil
 }
 
 // openError says what to do about a device that cannot be opened.
@@ -160,10 +176,77 @@ func reportPanic(v any) fuse.Status {
 
 // Serve answers the requests of a connection that has been mounted. It returns
 // when the kernel has agreed on the protocol, and answers until the mount has
-// ended, after which it closes the connection. After an error the connection is
-// closed. goFuseLoop answers by go-fuse's own loop: an echo takes more than twice
-// as long then, and signals can starve requests.
+// ended, after which it closes the connection, or until Leave. After an error the
+// connection is closed. goFuseLoop answers by go-fuse's own loop: an echo takes more
+// than twice as long then, signals can starve requests, and no other process goes on
+// with the connection.
 func (c *Conn) Serve(fs fuse.RawFileSystem, opts *fuse.MountOptions, goFuseLoop bool) error {
+	if goFuseLoop {
+		return c.serveByGoFuse(fs, opts)
+	}
+	isNew := c.init.Opcode != opInit
+	if isNew {
+		if err := c.readInit(); err != nil {
+			c.Close()
+			return fmt.Errorf("start FUSE: %w", err)
+		}
+	}
+	l, answer := newLoop(c.fd, fs, opts, &c.init)
+	if c.memory != nil {
+		l.useMemory(c.memory)
+	}
+	if isNew {
+		if err := answerInit(c.fd, answer); err != nil {
+			c.Close()
+			return fmt.Errorf("start FUSE: %w", err)
+		}
+	}
+	c.answerLost()
+	c.serving = l
+	go func() {
+		defer close(l.over)
+		if l.run() {
+			c.end()
+		}
+	}()
+	return nil
+}
+
+// readInit reads the kernel's first request, which is there as soon as the connection
+// is mounted.
+func (c *Conn) readInit() error {
+	b := make([]byte, requestSize)
+	n, err := unix.Read(c.fd, b)
+	for errors.Is(err, unix.EINTR) {
+		n, err = unix.Read(c.fd, b)
+	}
+	if err != nil {
+		return err
+	}
+	if n < headerIn || header(b).Opcode != opInit {
+		return fmt.Errorf("the kernel's first request, of %d bytes, is no INIT", n)
+	}
+	// Kernels before Linux 5.17 send less.
+	copy(unsafe.Slice((*byte)(unsafe.Pointer(&c.init)), unsafe.Sizeof(c.init)), b[:n])
+	c.init.Length = uint32(unsafe.Sizeof(c.init))
+	if c.memory != nil {
+		c.memory.shared.init = c.init
+		c.memory.shared.agreed = 1
+	}
+	return nil
+}
+
+// answerInit answers it. An answer that is an error says that go-fuse does not know the
+// kernel's protocol.
+func answerInit(fd int, answer []byte) error {
+	if out := (*fuse.OutHeader)(unsafe.Pointer(&answer[0])); out.Status != 0 {
+		return fmt.Errorf("agree with the kernel: %w", unix.Errno(-out.Status))
+	}
+	_, err := unix.Write(fd, answer)
+	return err
+}
+
+func (c *Conn) serveByGoFuse(fs fuse.RawFileSystem, opts *fuse.MountOptions) error {
 	// go-fuse closes the descriptor that it is given.
 	theirs, err := unix.FcntlInt(uintptr(c.fd), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
@@ -175,21 +258,21 @@ func (c *Conn) Serve(fs fuse.RawFileSystem, opts *fuse.MountOptions, goFuseLoop 
 		c.Close()
 		return fmt.Errorf("start FUSE: %w", err)
 	}
-	run := func() {}
-	if !goFuseLoop {
-		run = newLoop(c.fd, fs, opts, server.KernelSettings()).run
-	}
 	go func() {
-		run()
-		server.Serve() // after our own loop it only finds the mount ended
-		c.Close()
-		close(c.ended)
-		// A sync.Pool, and what it is a part of, stays until the second collection after
-		// its last use. A connection has 3 MB. Where somebody unmounts all the time, each
-		// collection would leave more than the one before.
-		runtime.GC()
+		server.Serve()
+		c.end()
 	}()
 	return nil
+}
+
+// end closes a connection whose mount has ended.
+func (c *Conn) end() {
+	c.Close()
+	close(c.ended)
+	// A sync.Pool, and what it is a part of, stays until the second collection after
+	// its last use. A connection has 3 MB. Where somebody unmounts all the time, each
+	// collection would leave more than the one before.
+	runtime.GC()
 }
 
 // Ended is closed when the mount has ended, by whomever, and all requests are

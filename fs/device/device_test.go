@@ -20,7 +20,7 @@ func TestMain(m *testing.M) { lab.Main(m) }
 func open(t *testing.T) *Conn {
 	t.Helper()
 	lab.NeedRoot(t)
-	c, err := Open()
+	c, err := Open(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +39,7 @@ func TestOpen(t *testing.T) {
 		t.Errorf("flags %#x, %v, want FD_CLOEXEC", flags, err)
 	}
 	lab.FewDescriptors(t, func() error {
-		c, err := Open()
+		c, err := Open(nil)
 		if err == nil {
 			c.Close()
 		}
@@ -84,28 +84,38 @@ func TestCheckDevice(t *testing.T) {
 // too. It is closed then.
 func TestServeFails(t *testing.T) {
 	lab.NeedRoot(t)
-	before := lab.Descriptors(t)
-	var err error // of the call that has enough
-	var few []string
-	lab.FewDescriptors(t, func() error {
-		c, failed := Open()
-		if failed != nil {
-			return failed
-		}
-		if err = c.Serve(fuse.NewDefaultRawFileSystem(), Options(), false); errors.Is(err, unix.EMFILE) {
-			return err
-		}
-		return nil
-	}, func(err error) { few = append(few, err.Error()) })
-	want := []string{openError(unix.EMFILE).Error(), "duplicate /dev/fuse: too many open files"}
-	if few = slices.Compact(few); !slices.Equal(few, want) { // some numbers are in use
-		t.Errorf("with few descriptors %q, want %q", few, want)
-	}
-	if err == nil || !strings.HasPrefix(err.Error(), "start FUSE: ") || !strings.Contains(err.Error(), unix.EPERM.Error()) {
-		t.Errorf("error %v", err)
-	}
-	if now := lab.Descriptors(t); now != before {
-		t.Errorf("%d descriptors are open, before it was %d", now, before)
+	for _, c := range []struct {
+		name       string
+		goFuseLoop bool
+		few        []string
+	}{
+		{"our loop", false, []string{openError(unix.EMFILE).Error()}},
+		{"go-fuse's loop", true, []string{openError(unix.EMFILE).Error(), "duplicate /dev/fuse: too many open files"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := lab.Descriptors(t)
+			var err error // of the call that has enough
+			var few []string
+			lab.FewDescriptors(t, func() error {
+				conn, failed := Open(nil)
+				if failed != nil {
+					return failed
+				}
+				if err = conn.Serve(fuse.NewDefaultRawFileSystem(), Options(), c.goFuseLoop); errors.Is(err, unix.EMFILE) {
+					return err
+				}
+				return nil
+			}, func(err error) { few = append(few, err.Error()) })
+			if few = slices.Compact(few); !slices.Equal(few, c.few) { // some numbers are in use
+				t.Errorf("with few descriptors %q, want %q", few, c.few)
+			}
+			if err == nil || !strings.HasPrefix(err.Error(), "start FUSE: ") || !strings.Contains(err.Error(), unix.EPERM.Error()) {
+				t.Errorf("error %v", err)
+			}
+			if now := lab.Descriptors(t); now != before {
+				t.Errorf("%d descriptors are open, before it was %d", now, before)
+			}
+		})
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unsafe"
 
@@ -57,31 +58,45 @@ type loop struct {
 	log      bool // go-fuse is to see and log every request
 
 	in    []byte         // the leader's: the request at hand
-	ready [1]unix.PollFd // the leader's
+	ready [2]unix.PollFd // the leader's: the device, and what wakes the loop
+
+	memory   *Memory     // nil: nothing outlives the process
+	nextSlow int         // the leader's: where in Memory.slow to look for room
+	leaving  atomic.Bool // the loop is to end
+	ended    bool        // the leader's: the mount has ended
+	over     chan struct{}
 
 	small       sync.Pool // memory of small answers: *[]byte
 	large, huge *answers
 	working     sync.WaitGroup // the goroutines that lead or answer
 }
 
-// newLoop makes a loop for a descriptor of the device on which go-fuse has
-// agreed with the kernel on the protocol.
-func newLoop(fd int, fs fuse.RawFileSystem, opts *fuse.MountOptions, agreed *fuse.InitIn) *loop {
-	l := &loop{
+// newLoop makes a loop for a descriptor of the device. It returns the answer to the
+// kernel's INIT too, which the kernel may have had already.
+func newLoop(fd int, fs fuse.RawFileSystem, opts *fuse.MountOptions, init *fuse.InitIn) (l *loop, answer []byte) {
+	l = &loop{
 		fd: fd, awake: awake, fs: fs, protocol: fuse.NewProtocolServer(fs, opts), log: opts.Debug,
 		in:    make([]byte, requestSize),
+		ready: [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}},
 		small: sync.Pool{New: func() any { return newAnswer(smallAnswer) }},
 		large: newAnswers(largeAnswer, maxLarge),
 		huge:  newAnswers(hugeAnswer, maxHuge),
+		over:  make(chan struct{}),
 	}
 	if runtime.GOMAXPROCS(0) == 1 {
 		l.awake = 0 // whoever asks needs the processor that we would be awake on
 	}
-	// The part of go-fuse that parses requests learns the protocol's version
-	// from the kernel's INIT, which came before it.
-	n := copy(l.in, unsafe.Slice((*byte)(unsafe.Pointer(agreed)), unsafe.Sizeof(*agreed)))
-	l.protocol.HandleRequest([][]byte{l.in[:n]}, [][]byte{*newAnswer(smallAnswer)})
-	return l
+	// The part of go-fuse that parses requests learns the protocol's version from INIT.
+	answer = *newAnswer(smallAnswer)
+	in := unsafe.Slice((*byte)(unsafe.Pointer(init)), unsafe.Sizeof(*init))
+	return l, answer[:l.answer(in, answer)]
+}
+
+// useMemory has the kernel write each request into memory that outlives the process.
+func (l *loop) useMemory(m *Memory) {
+	l.memory, l.in = m, m.shared.in[:]
+	l.ready[1].Fd = int32(m.wake)
+	_, _ = unix.Read(m.wake, make([]byte, 8)) // which says EAGAIN if nobody left
 }
 
 func newAnswer(size int) *[]byte {
@@ -89,16 +104,18 @@ func newAnswer(size int) *[]byte {
 	return &b
 }
 
-// run answers requests until the mount has ended.
-func (l *loop) run() {
+// run answers requests until the mount has ended, or until the loop is to end. It
+// tells whether the mount has ended.
+func (l *loop) run() bool {
 	// An error means that read sleeps by itself.
 	_ = unix.SetNonblock(l.fd, true)
 	l.working.Add(1)
 	l.lead()
 	l.working.Wait()
+	return l.ended
 }
 
-// lead reads requests until the mount has ended or one is not quick.
+// lead reads requests until the loop ends or one is not quick.
 func (l *loop) lead() {
 	defer l.working.Done()
 	out := l.small.Get().(*[]byte)
@@ -112,34 +129,65 @@ func (l *loop) lead() {
 		}
 		if isQuick(l.in[:n]) {
 			l.send(*out, l.answer(l.in[:n], *out))
+			l.answered()
 			continue
 		}
 		in := bytes.Clone(l.in[:n])
+		slow := l.noteSlow()
+		l.answered()
 		l.working.Add(1)
 		go l.lead()
 		l.answerSlow(in, *out)
+		if slow != nil {
+			slow.Store(0)
+		}
 		return
 	}
 }
 
+// answered notes that the request in l.in needs nothing more.
+func (l *loop) answered() {
+	if l.memory != nil {
+		l.memory.shared.answered = header(l.in).Unique
+	}
+}
+
+// noteSlow notes that another goroutine is to answer the request in l.in, and returns
+// where. It does not if too many are at work.
+func (l *loop) noteSlow() *atomic.Uint64 {
+	if l.memory == nil {
+		return nil
+	}
+	slow := &l.memory.shared.slow
+	for range slow {
+		l.nextSlow = (l.nextSlow + 1) % len(slow)
+		if at := &slow[l.nextSlow]; at.Load() == 0 {
+			at.Store(header(l.in).Unique)
+			return at
+		}
+	}
+	return nil
+}
+
 // read reads the next request into l.in and returns its length, or 0 when the
-// mount has ended. It sleeps when there has been none for as long as awake.
+// loop is to end. It sleeps when there has been none for as long as awake.
 func (l *loop) read(awake time.Duration) int {
-	for start := time.Now(); ; {
+	for start := time.Now(); !l.leaving.Load(); {
 		n, err := unix.Read(l.fd, l.in)
 		switch err {
 		case nil:
 			return n
 		case unix.EAGAIN:
 			if time.Since(start) >= awake {
-				l.ready[0] = unix.PollFd{Fd: int32(l.fd), Events: unix.POLLIN}
 				_, _ = unix.Poll(l.ready[:], -1) // a signal may end it early
 			}
 		case unix.EINTR, unix.ENOENT: // ENOENT: the request was taken back
 		default:
+			l.ended = true
 			return 0
 		}
 	}
+	return 0
 }
 
 // isQuick tells whether a request is answered at once: without a notification,

@@ -60,7 +60,13 @@ func (file) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fus
 }
 
 // answering is a loop over a file system, without a kernel.
-func answering(fs fuse.RawFileSystem) *loop { return newLoop(-1, fs, Options(), initIn()) }
+func answering(fs fuse.RawFileSystem) *loop { return loopOn(-1, fs) }
+
+// loopOn is a loop over a file system that has agreed with the kernel.
+func loopOn(fd int, fs fuse.RawFileSystem) *loop {
+	l, _ := newLoop(fd, fs, Options(), initIn())
+	return l
+}
 
 // ask answers a request and returns its result.
 func (l *loop) ask(t testing.TB, in, out []byte) []byte {
@@ -161,7 +167,7 @@ func TestSomebodyReads(t *testing.T) {
 		kernel := os.NewFile(uintptr(pair[0]), "kernel")
 		defer unix.Close(pair[1])
 		unix.SetsockoptTimeval(pair[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: 10})
-		l := newLoop(pair[1], waiting{fuse.NewDefaultRawFileSystem(), make(chan struct{})}, Options(), initIn())
+		l := loopOn(pair[1], waiting{fuse.NewDefaultRawFileSystem(), make(chan struct{})})
 		ended := make(chan struct{})
 		go func() {
 			defer close(ended)
@@ -227,7 +233,7 @@ func testBound(t *testing.T, size uint32, most int) {
 	kernel := os.NewFile(uintptr(pair[0]), "kernel")
 	defer unix.Close(pair[1])
 	c := crowd{fuse.NewDefaultRawFileSystem(), make(chan struct{}, reads), make(chan struct{})}
-	l := newLoop(pair[1], c, Options(), initIn())
+	l := loopOn(pair[1], c)
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)

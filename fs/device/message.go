@@ -21,6 +21,7 @@ const (
 	opRead        = 15
 	opWrite       = 16
 	opRelease     = 18
+	opInit        = 26
 	opReadDir     = 28
 	opInterrupt   = 36
 	opBatchForget = 42

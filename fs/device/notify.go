@@ -2,6 +2,7 @@ package device
 
 import (
 	"math/rand/v2"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -66,10 +67,10 @@ func (c *Conn) RaiseSize(node uint64, length int64) {
 	c.raising.Lock()
 	defer c.raising.Unlock()
 	c.Appended(uint64(length))
-	offset := c.size.Add(pageSize*(1+rand.Uint64N(farPages))) &^ (pageSize - 1)
+	offset := c.believed().Add(pageSize*(1+rand.Uint64N(farPages))) &^ (pageSize - 1)
 	if offset > maxSize {
 		offset = pageSize
-		c.size.Store(offset)
+		c.believed().Store(offset)
 	}
 	m := store{node: node, offset: offset, size: 1}
 	m.Length, m.Status = uint32(storeSize), notifyStore
@@ -84,8 +85,8 @@ func (c *Conn) Appended(end uint64) {
 		return
 	}
 	for {
-		size := c.size.Load()
-		if end <= size || c.size.CompareAndSwap(size, end) {
+		size := c.believed().Load()
+		if end <= size || c.believed().CompareAndSwap(size, end) {
 			return
 		}
 	}
@@ -96,7 +97,15 @@ func (c *Conn) Size() uint64 {
 	if c == nil {
 		return 0
 	}
-	return c.size.Load()
+	return c.believed().Load()
+}
+
+// believed is a size that no file exceeds, as the kernel believes.
+func (c *Conn) believed() *atomic.Uint64 {
+	if c.memory != nil {
+		return &c.memory.shared.size
+	}
+	return &c.size
 }
 
 // notify sends a notification. Unsafe memory: b is a structure without
