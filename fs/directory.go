@@ -36,6 +36,7 @@ type dirNode struct {
 	number uint64
 	made   time.Time   // its times
 	attrs  recent.Attr // guarded by filesystem.mu
+	kept   *keptDir    // nil if it is not known to the next process
 }
 
 const (
@@ -49,10 +50,6 @@ const (
 	// its own network namespace.
 	SelfName = "self"
 )
-
-func newDirNode(number uint64) dirNode {
-	return dirNode{number: number, made: time.Now(), attrs: recent.Attr{Perms: 0o555}}
-}
 
 func (d *dirNode) node() *dirNode { return d }
 
@@ -128,8 +125,7 @@ func (n *Namespaces) lookup(name string, out *fuse.EntryOut) bool {
 func (n *Namespaces) list(after uint64) iter.Seq2[uint64, fuse.DirEntry] {
 	const base = firstPosition - nsNumber - 1 // their numbers begin after that of ns
 	return func(yield func(uint64, fuse.DirEntry) bool) {
-		first := sort.Search(len(n.folders), func(i int) bool { return n.folders[i].number+base > after })
-		for _, f := range n.folders[first:] {
+		for _, f := range n.folders[n.above(max(after, base)-base):] {
 			if !yield(f.number+base, fuse.DirEntry{Ino: f.id(), Mode: unix.S_IFDIR, Name: f.name}) {
 				return
 			}
@@ -137,17 +133,30 @@ func (n *Namespaces) list(after uint64) iter.Seq2[uint64, fuse.DirEntry] {
 	}
 }
 
-// Add makes the folder ns/NAME. It fails where there is one of that name.
+// above is the index of the first folder with a number above that one.
+func (n *Namespaces) above(number uint64) int {
+	return sort.Search(len(n.folders), func(i int) bool { return n.folders[i].number > number })
+}
+
+// Add makes the folder ns/NAME. It fails where there is one of that name. Where a
+// process before has left the folder, it is the same one.
 func (n *Namespaces) Add(name string) (*Folder, error) {
 	n.fs.mu.Lock()
 	defer n.fs.mu.Unlock()
 	if n.named[name] != nil {
 		return nil, fmt.Errorf("%s: there is a folder %q already", n.path, name)
 	}
-	n.last++
-	f := newFolder(n.fs, n.last, name)
+	number, ok := n.fs.left.folder(name)
+	if !ok {
+		n.last++
+		number = n.last
+		if n.fs.kept != nil {
+			n.fs.kept.lastFolder = number
+		}
+	}
+	f := newFolder(n.fs, number, name)
 	n.fs.dirs[f.number], n.named[name] = f, f
-	n.folders = append(n.folders, f)
+	n.folders = slices.Insert(n.folders, n.above(number), f)
 	return f, nil
 }
 
@@ -157,6 +166,9 @@ func (n *Namespaces) Add(name string) (*Folder, error) {
 func (n *Namespaces) Remove(name string) {
 	if f := n.remove(name); f != nil {
 		n.fs.conn.Load().Distrust(f.id())
+		n.fs.mu.Lock()
+		defer n.fs.mu.Unlock()
+		n.fs.freeDir(f.kept) // not before: the next process tells the kernel if we cannot
 	}
 }
 

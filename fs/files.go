@@ -3,6 +3,9 @@ package fs
 import (
 	"github.com/hanwen/go-fuse/v2/fuse"
 	"golang.org/x/sys/unix"
+
+	"recentfs/fs/device"
+	"recentfs/match/recent"
 )
 
 // openFlags are for every open file. Each read and write comes here as the program
@@ -15,12 +18,11 @@ func (fs *filesystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 	if in.Flags&unix.O_DIRECT != 0 {
 		return fuse.EINVAL // do_dentry_open, for a file without FMODE_CAN_ODIRECT
 	}
-	var ok bool
-	h := &handle{repeats: repeats{opener: in.Pid}}
-	h.shrank.Store(in.Flags&unix.O_TRUNC != 0) // fuse_truncate_update_attr
-	if out.Fh, ok = fs.addHandle(in.NodeId, h, reads(in.Flags)); !ok {
+	h := fs.addHandle(in)
+	if h == nil {
 		return fuse.Status(unix.ESTALE)
 	}
+	out.Fh = h.fh
 	out.OpenFlags = openFlags
 	if reads(in.Flags) {
 		// sendfile(2) and splice(2) must fail, as they do in procfs, so that
@@ -35,39 +37,84 @@ func (fs *filesystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 	return fuse.OK
 }
 
-// addHandle opens a node's table. ok is false where the table is gone.
-func (fs *filesystem) addHandle(node uint64, h *handle, reads bool) (fh uint64, ok bool) {
+// addHandle opens a node's table. It returns nil where the table is gone.
+func (fs *filesystem) addHandle(in *fuse.OpenIn) *handle {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	t := fs.file(node)
+	t := fs.file(in.NodeId)
 	if t == nil {
-		return 0, false
+		return nil
 	}
-	if reads {
-		fs.addReader(node)
+	first, again := device.IsResent(in.Unique)
+	if again {
+		if h := fs.openedBy(first, in.NodeId); h != nil {
+			return h
+		}
 	}
+	h := &handle{table: t.Table}
+	if h.keptOpen = fs.openRoom.take(); h.keptOpen != nil {
+		*h.keptOpen, h.inRoom = keptOpen{}, true
+	} else {
+		h.keptOpen = new(keptOpen)
+	}
+	h.node, h.opened = in.NodeId, first
+	h.moments[0].repeats.opener = in.Pid
+	h.shrank.Store(in.Flags&unix.O_TRUNC != 0) // fuse_truncate_update_attr
+	if reads(in.Flags) {
+		h.reads = 1
+		fs.addReader(in.NodeId)
+	}
+	h.fh = fs.nextHandle()
+	fs.handles[h.fh] = h
+	return h
+}
+
+// openedBy is the open file that a request has opened which a process before did not
+// answer, or nil.
+func (fs *filesystem) openedBy(request, node uint64) *handle {
+	for _, h := range fs.handles {
+		if h.opened == request && h.node == node {
+			return h
+		}
+	}
+	return nil
+}
+
+// nextHandle is a number that no open file had before. fs.mu is held.
+func (fs *filesystem) nextHandle() uint64 {
 	fs.lastHandle++
-	h.table = t.Table
-	fs.handles[fs.lastHandle] = h
-	return fs.lastHandle, true
+	if fs.kept != nil {
+		fs.kept.lastHandle = fs.lastHandle
+	}
+	return fs.lastHandle
 }
 
 // Release follows seq_release_private.
 func (fs *filesystem) Release(_ <-chan struct{}, in *fuse.ReleaseIn) {
-	if h := fs.handle(in.Fh); h != nil {
-		h.close()
-		defer fs.restoreSize(in.NodeId, h)
-	}
-	fs.mu.Lock()
-	defer fs.mu.Unlock()
-	delete(fs.handles, in.Fh)
-	if !reads(in.Flags) {
+	h := fs.handle(in.Fh)
+	if h == nil {
 		return
 	}
-	if r := fs.readers[in.NodeId]; r != nil {
+	h.close()
+	shrank := h.shrank.Load()
+	fs.dropHandle(h)
+	if shrank {
+		fs.raiseSize(in.NodeId, h)
+	}
+}
+
+func (fs *filesystem) dropHandle(h *handle) {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	delete(fs.handles, h.fh)
+	if r := fs.readers[h.node]; r != nil && h.reads != 0 {
 		if r.open--; r.open == 0 {
-			delete(fs.readers, in.NodeId)
+			delete(fs.readers, h.node)
 		}
+	}
+	h.fh = 0
+	if h.inRoom {
+		fs.openRoom.give(h.keptOpen)
 	}
 }
 
@@ -81,18 +128,31 @@ func (fs *filesystem) handle(fh uint64) *handle {
 	return fs.handles[fh]
 }
 
+// handleOf is the open file of a node with that number, or nil. A file that a process
+// before has opened, and for which it had no room, is as if it were just opened.
+func (fs *filesystem) handleOf(fh, node uint64) *handle {
+	fs.mu.Lock()
+	defer fs.mu.Unlock()
+	h := fs.handles[fh]
+	if h == nil && fh != 0 && fh <= fs.handlesBefore {
+		h = &handle{table: fs.tableOf(node), keptOpen: &keptOpen{fh: fh, node: node}}
+		fs.handles[fh] = h
+	}
+	return h
+}
+
 // Read follows proc_reg_read. A read without an owner is not a program's but
 // the page cache's: procfs has none, see Open.
 func (fs *filesystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse.ReadResult, fuse.Status) {
 	if in.ReadFlags&fuse.READ_LOCKOWNER == 0 {
 		return nil, fuse.EINVAL
 	}
-	h := fs.handle(in.Fh)
+	h := fs.handleOf(in.Fh, in.NodeId)
 	if h == nil {
 		return nil, fuse.EBADF
 	}
 	fs.restoreSize(in.NodeId, h)
-	n, err := h.read(buf, int64(in.Offset), in.Pid)
+	n, err := h.read(buf, int64(in.Offset), in.Pid, in.Unique)
 	if err != nil {
 		return nil, fuse.ToStatus(err)
 	}
@@ -102,13 +162,13 @@ func (fs *filesystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 // Write follows proc_reg_write. The kernel sends a long write in pieces. Only the
 // first comes here, because a table takes less of it than was sent.
 func (fs *filesystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
-	h := fs.handle(in.Fh)
+	h := fs.handleOf(in.Fh, in.NodeId)
 	if h == nil {
 		return 0, fuse.EBADF
 	}
 	fs.restoreSize(in.NodeId, h)
 	appends := in.Flags&unix.O_APPEND != 0
-	n, err := h.write(data, int64(in.Offset), appends)
+	n, err := h.write(fs.noted(), data, int64(in.Offset), appends, in.Unique)
 	if err != nil {
 		return 0, fuse.ToStatus(err)
 	}
@@ -116,6 +176,15 @@ func (fs *filesystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (u
 		fs.conn.Load().Appended(in.Offset + uint64(n))
 	}
 	return uint32(n), fuse.OK
+}
+
+// noted is where writes are noted for the next process, or nil. Writes come one at a
+// time: the loop of fs/device answers each before it reads the next.
+func (fs *filesystem) noted() *recent.Written {
+	if fs.kept == nil || goFuseLoop {
+		return nil
+	}
+	return &fs.kept.write
 }
 
 // Flush comes from kernels that do not know FOPEN_NOFLUSH. After this answer they

@@ -36,6 +36,14 @@ type filesystem struct {
 	handles    map[uint64]*handle   // guarded by mu: the open files
 	readers    map[uint64]*readers  // guarded by mu: by node, of the open files that are for reading
 	lastHandle uint64               // guarded by mu
+
+	// What outlives the process, or nil, and the room in it.
+	kept          *kept
+	dirRoom       room[keptDir]  // guarded by mu
+	fileRoom      room[keptFile] // guarded by mu
+	openRoom      room[keptOpen] // guarded by mu
+	left          *left          // guarded by mu: what a process before has left, until settle
+	handlesBefore uint64         // the last number of an open file of a process before
 }
 
 const (
@@ -53,30 +61,36 @@ const (
 	dirBlockSize = 1024
 )
 
-// newFilesystem has one folder, its root.
-func newFilesystem() (*filesystem, *Folder) {
-	fs := newTree()
+// newFilesystem has one folder, its root. kept is nil if nothing outlives the process.
+func newFilesystem(kept *kept) (*filesystem, *Folder) {
+	fs := newTree(kept)
 	f := newFolder(fs, rootNumber, "")
 	fs.root, fs.dirs[rootNumber] = f, f
 	return fs, f
 }
 
 // newNamespaces has the directory ns, with no folders yet, and the link self.
-func newNamespaces(self func(pid uint32) string) (*filesystem, *Namespaces) {
-	fs := newTree()
-	ns := &Namespaces{dirNode: newDirNode(nsNumber), fs: fs, named: make(map[string]*Folder), last: nsNumber}
-	root := &namespacesRoot{dirNode: newDirNode(rootNumber), ns: ns, self: self}
+func newNamespaces(self func(pid uint32) string, kept *kept) (*filesystem, *Namespaces) {
+	fs := newTree(kept)
+	ns := &Namespaces{dirNode: fs.newDirNode(nsNumber, nsName), fs: fs, named: make(map[string]*Folder), last: nsNumber}
+	if kept != nil {
+		ns.last = max(ns.last, kept.lastFolder)
+	}
+	root := &namespacesRoot{dirNode: fs.newDirNode(rootNumber, ""), ns: ns, self: self}
 	fs.root, fs.dirs[rootNumber], fs.dirs[nsNumber] = root, root, ns
 	return fs, ns
 }
 
 // newTree has no root yet.
-func newTree() *filesystem {
+func newTree(kept *kept) *filesystem {
 	fs := &filesystem{
 		RawFileSystem: fuse.NewDefaultRawFileSystem(),
 		dirs:          make(map[uint64]directory),
 		handles:       make(map[uint64]*handle),
 		readers:       make(map[uint64]*readers),
+	}
+	if kept != nil {
+		fs.keepIn(kept)
 	}
 	return fs
 }
@@ -88,6 +102,10 @@ func (fs *filesystem) connect(conn *device.Conn) {
 	fs.mu.Lock()
 	open := fs.handles
 	fs.handles, fs.readers = make(map[uint64]*handle), make(map[uint64]*readers)
+	if fs.kept != nil {
+		fs.kept.begin()
+		fs.openRoom = room[keptOpen]{table: &fs.kept.opens}
+	}
 	fs.mu.Unlock()
 	for _, h := range open {
 		h.close()
@@ -110,6 +128,14 @@ func (fs *filesystem) directoryAt(node uint64) (directory, fuse.Status) {
 func (fs *filesystem) file(node uint64) *file {
 	if f, ok := fs.dirs[node>>32].(*Folder); ok {
 		return f.file(node)
+	}
+	return nil
+}
+
+// tableOf is the table of a node, or nil where it is gone. fs.mu is held.
+func (fs *filesystem) tableOf(node uint64) *recent.Table {
+	if f := fs.file(node); f != nil {
+		return f.Table
 	}
 	return nil
 }
@@ -218,6 +244,7 @@ func (fs *filesystem) SetAttr(_ <-chan struct{}, in *fuse.SetAttrIn, out *fuse.A
 	}
 	if d, status := fs.directoryAt(in.NodeId); status.Ok() {
 		change(&d.node().attrs)
+		d.node().keepAttrs()
 		d.node().attr(&out.Attr)
 		return fuse.OK
 	}

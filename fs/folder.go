@@ -26,10 +26,11 @@ type Folder struct {
 type file struct {
 	*recent.Table
 	made time.Time // its times
+	kept *keptFile // nil if it is not known to the next process
 }
 
 func newFolder(fs *filesystem, number uint64, name string) *Folder {
-	return &Folder{dirNode: newDirNode(number), fs: fs, name: name, named: make(map[string]*file)}
+	return &Folder{dirNode: fs.newDirNode(number, name), fs: fs, name: name, named: make(map[string]*file)}
 }
 
 // FolderPath is the path, below the mount, of the folder that Namespaces.Add
@@ -51,28 +52,47 @@ func FolderPath(name string) string { return nsName + "/" + name }
 // as it likes, and we would wait for it beyond the reach of any signal.
 func (f *Folder) Update(e recent.Event) {
 	if e.Gone {
-		f.drop(e.Table)
+		kept := f.drop(e.Table)
 		f.fs.conn.Load().Distrust(f.fileID(e.Table))
+		f.fs.mu.Lock()
+		defer f.fs.mu.Unlock()
+		f.fs.freeFile(kept) // not before: the next process tells the kernel if we cannot
 		return
 	}
-	shown := &file{e.Table, time.Now()}
+	shown := &file{Table: e.Table, made: time.Now()}
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if !shown.Gone() { // or the event that it is gone came first
+		f.fs.keepFile(f, shown)
 		f.files = slices.Insert(f.files, f.above(shown.ID()), shown)
 		f.named[shown.Name()] = shown
 	}
 }
 
-func (f *Folder) drop(t *recent.Table) {
+// drop no longer shows a table. It returns what the next process still knows of it.
+func (f *Folder) drop(t *recent.Table) (kept *keptFile) {
 	f.fs.mu.Lock()
 	defer f.fs.mu.Unlock()
 	if i := f.above(t.ID() - 1); i < len(f.files) && f.files[i].Table == t {
+		kept = f.files[i].kept
 		f.files = slices.Delete(f.files, i, i+1)
 	}
 	if shown := f.named[t.Name()]; shown != nil && shown.Table == t {
 		delete(f.named, t.Name())
 	}
+	return kept
+}
+
+// LastID is the largest ID of a table that was in the folder, in this process or in
+// those before: recent.Registry.SkipIDs. Files of tables that are gone may still be
+// open.
+func (f *Folder) LastID() uint64 {
+	f.fs.mu.Lock()
+	defer f.fs.mu.Unlock()
+	if f.kept == nil {
+		return 0
+	}
+	return f.kept.lastTable
 }
 
 // above is the index of the first table with an ID above that one.

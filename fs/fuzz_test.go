@@ -21,7 +21,7 @@ func FuzzRequest(f *testing.F) {
 	f.Fuzz(func(t *testing.T, opcode, node byte, body []byte) {
 		var logged strings.Builder // panics, and by go-fuse what is too short
 		log.SetOutput(&logged)
-		files, folder := newFilesystem()
+		files, folder := newFilesystem(nil)
 		reg := emptyModule(t).NewRegistry(folder.Update)
 		table(t, reg, "foo")
 		var out fuse.EntryOut

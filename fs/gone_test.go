@@ -145,7 +145,7 @@ func TestLateAnswer(t *testing.T) {
 	lab.NeedRoot(t)
 	for _, op := range []string{"lookup", "getattr", "setattr"} {
 		t.Run(op, func(t *testing.T) {
-			files, folder := newFilesystem()
+			files, folder := newFilesystem(nil)
 			reg := emptyModule(t).NewRegistry(folder.Update)
 			h := &shown{reg: reg, dir: lab.TempDir(t)}
 			h.m = unmounted(t, h.dir)

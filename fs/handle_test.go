@@ -29,7 +29,7 @@ func TestReadGivesLittle(t *testing.T) {
 	const line, entries = len("src=10.0.0.0 ttl: 0 last_seen: 1000 oldest_pkt: 1 1000\n"), 2000
 	p := recent.DefaultParams(recent.Classic)
 	p.ListTot = entries
-	h := &handle{table: table(t, newModule(t, p, jiffies.NewManual(1000, 100)).NewRegistry(nil), "t")}
+	h := &handle{table: table(t, newModule(t, p, jiffies.NewManual(1000, 100)).NewRegistry(nil), "t"), keptOpen: new(keptOpen)}
 	for i := range entries {
 		if _, _, err := h.table.Write(fmt.Appendf(nil, "+10.0.%d.%d", i/10, i%10), 0); err != nil {
 			t.Fatal(err)
@@ -37,7 +37,7 @@ func TestReadGivesLittle(t *testing.T) {
 	}
 	buf := make([]byte, device.MaxRead)
 	for pos := int64(0); ; {
-		n, err := h.read(buf, pos, 0)
+		n, err := h.read(buf, pos, 0, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -65,13 +65,13 @@ func FuzzHandle(f *testing.F) {
 		reg := newModule(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(4294900000, 100)).NewRegistry(nil)
 		procfs := table(t, reg, "procfs")
 		cursor, pos := procfs.Cursor(), int64(0)
-		h, off := &handle{table: table(t, reg, "fuse")}, int64(0)
+		h, off := &handle{table: table(t, reg, "fuse"), keptOpen: new(keptOpen)}, int64(0)
 		for i, op := range ops[:min(len(ops), 100)] {
 			switch op := int(op); {
 			case op < len(writes):
 				data := []byte(writes[op])
 				want, next, wantErr := procfs.Write(data, pos)
-				got, err := h.write(data, off, false)
+				got, err := h.write(nil, data, off, false, 0)
 				if got != want || !errors.Is(err, wantErr) {
 					t.Fatalf("%d: write %q: %d, %v; want %d, %v", i, data, got, err, want, wantErr)
 				}
@@ -80,7 +80,7 @@ func FuzzHandle(f *testing.F) {
 				size := reads[op-len(writes)]
 				want, got := make([]byte, size), make([]byte, size)
 				wantN, wantErr := cursor.ReadAt(want, pos)
-				n, err := h.read(got, off, 0)
+				n, err := h.read(got, off, 0, 0)
 				if n != wantN || string(got) != string(want) || !errors.Is(err, wantErr) {
 					t.Fatalf("%d: read %d: %q, %v; want %q, %v", i, size, got[:n], err, want[:wantN], wantErr)
 				}
@@ -95,7 +95,7 @@ func FuzzHandle(f *testing.F) {
 // TestOddRequests sends requests that the kernel does not send. Each must get an
 // error or an empty answer.
 func TestOddRequests(t *testing.T) {
-	fs, folder := newFilesystem()
+	fs, folder := newFilesystem(nil)
 	reg := emptyModule(t).NewRegistry(folder.Update)
 	tab := table(t, reg, "foo")
 	const none = 1 << 40
@@ -179,7 +179,7 @@ func TestOddRequests(t *testing.T) {
 // file still keeps its line after the table was emptied.
 func TestReleaseGivesBack(t *testing.T) {
 	const stamps = 60000
-	fs, folder := newFilesystem()
+	fs, folder := newFilesystem(nil)
 	reg := newModule(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(1000, 100)).NewRegistry(folder.Update)
 	tab := table(t, reg, "foo")
 	if _, err := reg.CheckAll([]recent.Info{{CheckSet: recent.Check, HitCount: stamps, Name: "foo", Mask: recent.AllOnes}}); err != nil {

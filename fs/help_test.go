@@ -26,6 +26,15 @@ const goFuseLoopEnv = "RECENTFS_TEST_GO_FUSE_LOOP"
 
 func TestMain(m *testing.M) {
 	goFuseLoop = os.Getenv(goFuseLoopEnv) != ""
+	for env, run := range map[string]func(string) error{outliveEnv: serveTables, clientEnv: runClient} {
+		if what := os.Getenv(env); what != "" {
+			if err := run(what); err != nil {
+				fmt.Fprintln(os.Stderr, err)
+				os.Exit(1)
+			}
+			os.Exit(0)
+		}
+	}
 	dir := os.Getenv(mountEnv)
 	if dir == "" {
 		lab.Main(m)

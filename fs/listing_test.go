@@ -27,12 +27,12 @@ func heap() uint64 {
 // it each time. Any user may do that, as often as the limit for descriptors allows.
 func TestOpenDirectoriesTakeNoMemory(t *testing.T) {
 	const tables, descriptors, limit = 500, 5000, 1 << 20
-	files, folder := newFilesystem()
+	files, folder := newFilesystem(nil)
 	reg := emptyModule(t).NewRegistry(folder.Update)
 	for i := range tables {
 		table(t, reg, fmt.Sprint("table", i))
 	}
-	module := newModuleFS(Module{})
+	module := newModuleFS(Module{}, nil)
 	var parameters fuse.EntryOut
 	if st := module.Lookup(nil, &fuse.InHeader{NodeId: fuse.FUSE_ROOT_ID}, parametersName, &parameters); !st.Ok() {
 		t.Fatal(st)
@@ -198,7 +198,7 @@ func TestListingWhileTablesComeAndGo(t *testing.T) {
 // TestEventsOutOfOrder delivers the events of tables in another order than they
 // happened.
 func TestEventsOutOfOrder(t *testing.T) {
-	_, folder := newFilesystem()
+	_, folder := newFilesystem(nil)
 	var events []recent.Event
 	reg := emptyModule(t).NewRegistry(func(e recent.Event) { events = append(events, e) })
 	check := func(name string) *recent.Rule {
@@ -233,17 +233,17 @@ func TestEventsOutOfOrder(t *testing.T) {
 // TestEntriesOneByOne lists each directory with room for one entry at a time. Each
 // entry comes once, the dots first.
 func TestEntriesOneByOne(t *testing.T) {
-	files, folder := newFilesystem()
+	files, folder := newFilesystem(nil)
 	reg := emptyModule(t).NewRegistry(folder.Update)
 	table(t, reg, "foo")
 	table(t, reg, "bar")
-	tree, ns := newNamespaces(nowhere)
+	tree, ns := newNamespaces(nowhere, nil)
 	for _, name := range []string{"red", "blue"} {
 		if _, err := ns.Add(name); err != nil {
 			t.Fatal(err)
 		}
 	}
-	module := newModuleFS(Module{})
+	module := newModuleFS(Module{}, nil)
 	_, parameterFiles := ModuleFiles("")
 	for i, path := range parameterFiles {
 		parameterFiles[i] = filepath.Base(path)

@@ -60,7 +60,7 @@ func ModuleFiles(dir string) (tables string, files []string) {
 
 // MountModule shows the module in dir, as Mount shows tables.
 func MountModule(dir string, module Module) (*Mountpoint, error) {
-	return newMountpoint(dir, newModuleFS(module), nil)
+	return Mounter{}.MountModule(dir, module)
 }
 
 // moduleFS answers the kernel's requests for the mount of the module. Its tree
@@ -78,8 +78,17 @@ const (
 	firstParameterID = fuse.FUSE_ROOT_ID + 3
 )
 
-func newModuleFS(module Module) fuse.RawFileSystem {
-	return &moduleFS{RawFileSystem: fuse.NewDefaultRawFileSystem(), module: module, made: time.Now()}
+// newModuleFS keeps the times for the next process, unless kept is nil.
+func newModuleFS(module Module, kept *kept) fuse.RawFileSystem {
+	fs := &moduleFS{RawFileSystem: fuse.NewDefaultRawFileSystem(), module: module, made: time.Now()}
+	switch {
+	case kept == nil:
+	case kept.made != 0:
+		fs.made = at(kept.made)
+	default:
+		kept.made = fs.made.UnixNano()
+	}
+	return fs
 }
 
 // String implements fuse.RawFileSystem.

@@ -9,13 +9,15 @@
 //
 // Once the kernel knows a file, echo +ADDRESS > FILE costs three requests:
 // OPEN, WRITE, RELEASE.
+//
+// A mount may outlive its process: Mounter. What the next one needs is in memory that
+// outlives it too: kept. The tables themselves are in that of match/recent.
 package fs
 
 import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -45,6 +47,11 @@ type Mountpoint struct {
 	hidden  []string     // the plain files in the directory under it
 	dev     uint64       // the mounted file system's st_dev
 	conn    *device.Conn // the last one that was served
+
+	memory *device.Memory // outlives the process; nil if the mount does not
+	kept   *kept          // what is in it, or nil
+	waits  bool           // for Answer
+	anew   error          // why it does not go on with the mount of a process before
 }
 
 // Mount mounts a folder on dir until Unmount, and returns when the mount answers.
@@ -59,11 +66,7 @@ type Mountpoint struct {
 // moment: a table that is gone is ENOENT, and one of the same name that was made
 // since is a new file. A descriptor of a table that is gone gives EIO, as in
 // procfs, but ESTALE to fstat and fchmod, which procfs still answers.
-func Mount(dir string) (*Mountpoint, *Folder, error) {
-	fs, folder := newFilesystem()
-	m, err := newMountpoint(dir, fs, fs)
-	return m, folder, err
-}
+func Mount(dir string) (*Mountpoint, *Folder, error) { return Mounter{}.Mount(dir) }
 
 // MountNamespaces is Mount for several folders: dir holds the directory ns, with
 // the folders that Namespaces.Add adds, and the symbolic link self, which leads
@@ -71,13 +74,7 @@ func Mount(dir string) (*Mountpoint, *Folder, error) {
 // the process or thread that follows the link, or 0 where we cannot see that
 // process. Its answer is relative to dir.
 func MountNamespaces(dir string, self func(pid uint32) string) (*Mountpoint, *Namespaces, error) {
-	fs, ns := newNamespaces(self)
-	m, err := newMountpoint(dir, fs, fs)
-	if err != nil {
-		return nil, nil, err
-	}
-	ns.path = filepath.Join(m.dir, nsName)
-	return m, ns, nil
+	return Mounter{}.MountNamespaces(dir, self)
 }
 
 // Hidden are the names of plain files in the directory under the mount, which
@@ -86,21 +83,6 @@ func (m *Mountpoint) Hidden() []string { return m.hidden }
 
 // Dir is the path of the mount, absolute and without symbolic links.
 func (m *Mountpoint) Dir() string { return m.dir }
-
-// newMountpoint mounts fs and answers for it. tables is fs where it shows tables,
-// and otherwise nil.
-func newMountpoint(dir string, fs fuse.RawFileSystem, tables *filesystem) (*Mountpoint, error) {
-	m := &Mountpoint{fs: tables, served: fs}
-	var err error
-	if m.dir, err = m.findDir(dir); err == nil {
-		err = m.mount()
-	}
-	if err != nil {
-		m.removeCreated()
-		return nil, err
-	}
-	return m, nil
-}
 
 // mount mounts the file system and answers for it.
 func (m *Mountpoint) mount() error {
@@ -126,12 +108,14 @@ func (m *Mountpoint) mountAlone() (mounted bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	return true, m.detachDeadBelow()
+	err = m.detachDeadBelow()
+	m.note()
+	return true, err
 }
 
 // serve mounts a file system and starts to answer for it.
 func (m *Mountpoint) serve(fs fuse.RawFileSystem, opts *fuse.MountOptions) error {
-	conn, err := device.Open(nil)
+	conn, err := device.Open(m.memory)
 	if err != nil {
 		return err
 	}
@@ -163,11 +147,19 @@ func (m *Mountpoint) serve(fs fuse.RawFileSystem, opts *fuse.MountOptions) error
 // directory and the error is EBUSY: open files work until their last user closes
 // them or this process ends. The error is EBUSY too where another mount namespace
 // has a copy of the mount that stays, since its mounts are private. A mount that
-// has ended already is no error.
+// has ended already is no error. A mount that waits for Answer is left to whoever has
+// its Files.
 func (m *Mountpoint) Unmount() error {
+	if m.waits {
+		m.conn.Release()
+		return nil
+	}
 	err := m.unmount()
 	m.detachDead()
 	m.removeCreated()
+	if err == nil && m.memory != nil {
+		m.memory.Close()
+	}
 	return err
 }
 

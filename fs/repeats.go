@@ -23,12 +23,12 @@ import (
 //   - Any other read is taken to name its offset. A reader at the position would
 //     never end then. So one of very many such reads in a row fails.
 type repeats struct {
-	opener  uint32    // the thread that opened the file, or 0 where we do not see it
-	goingOn trilean   // whether the opener reads at the position
-	off     int64     // where the last request read
-	size    int64     // how much it asked for
-	at      time.Time // when
-	count   int       // how many requests in a row read something there, each soon after the one before
+	opener  uint32  // the thread that opened the file, or 0 where we do not see it
+	goingOn trilean // whether the opener reads at the position
+	off     int64   // where the last request read
+	size    int64   // how much it asked for
+	at      int64   // when, as by UnixNano; 0: there was none
+	count   int64   // how many requests in a row read something there, each soon after the one before
 }
 
 // trilean is a bool that may not be known yet.
@@ -72,7 +72,7 @@ func (r *repeats) place(off int64, thread uint32) (place, error) {
 	again := off == r.off && r.count > 0
 	if thread == r.opener && r.goingOn != no {
 		switch {
-		case off >= r.off+nearlyMaxRead && (r.size >= nearlyMaxRead || r.at.IsZero()):
+		case off >= r.off+nearlyMaxRead && (r.size >= nearlyMaxRead || r.at == 0):
 			if r.goingOn == yes || polls(thread) {
 				return furtherPiece, nil
 			}
@@ -81,7 +81,7 @@ func (r *repeats) place(off int64, thread uint32) (place, error) {
 			r.goingOn = no
 		case r.goingOn == unknown && again:
 			r.goingOn = no
-			if time.Since(r.at) < soon && polls(thread) {
+			if r.soonAfter(time.Now().UnixNano()) && polls(thread) {
 				r.goingOn = yes
 			}
 		}
@@ -100,17 +100,19 @@ func (r *repeats) place(off int64, thread uint32) (place, error) {
 
 // note remembers a read that was asked for size bytes and got n.
 func (r *repeats) note(off int64, size, n int) {
-	now := time.Now()
+	now := time.Now().UnixNano()
 	switch {
 	case n == 0:
 		r.count = 0
-	case r.count > 0 && r.off == off && now.Sub(r.at) < soon:
+	case r.count > 0 && r.off == off && r.soonAfter(now):
 		r.count++
 	default:
 		r.count = 1
 	}
 	r.off, r.size, r.at = off, int64(size), now
 }
+
+func (r *repeats) soonAfter(now int64) bool { return now-r.at < int64(soon) }
 
 // The kernel's threads of an io_uring: io_sq_thread and io_wq_worker.
 const (

@@ -49,7 +49,7 @@ func TestPollingThread(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			r := repeats{opener: c.thread}
 			r.note(0, 1000, 100)
-			r.at = r.at.Add(-c.after)
+			r.at -= int64(c.after)
 			if got, err := r.place(0, c.thread); got != c.want || err != nil {
 				t.Errorf("place %d (%v), want %d", got, err, c.want)
 			}
@@ -61,13 +61,13 @@ func TestPollingThread(t *testing.T) {
 func TestRepeatsLater(t *testing.T) {
 	r := repeats{opener: 7}
 	r.note(0, 1000, 100)
-	r.at = r.at.Add(-soon)
+	r.at -= int64(soon)
 	for range 2 * repeatLimit {
 		if place, err := r.place(0, 7); place != atOffset || err != nil {
 			t.Fatalf("place %d, %v", place, err)
 		}
 		r.note(0, 1000, 100)
-		r.at = r.at.Add(-soon)
+		r.at -= int64(soon)
 	}
 	if r.goingOn != no || r.count != 1 {
 		t.Errorf("%+v", r)

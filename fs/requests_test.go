@@ -56,7 +56,7 @@ func (r requests) until(t *testing.T, last string, releases int) []string {
 func TestRequests(t *testing.T) {
 	lab.NeedRoot(t)
 	ops := make(requests, 1000)
-	files, folder := newFilesystem()
+	files, folder := newFilesystem(nil)
 	reg := emptyModule(t).NewRegistry(folder.Update)
 	h := &shown{reg: reg, dir: lab.TempDir(t)}
 	h.m = unmounted(t, h.dir)

@@ -40,12 +40,15 @@ func (fs *filesystem) keepSize(node uint64, length int64) {
 // end of the file in between. A goroutine of its own sends the notification: see
 // the package comment of fs/device.
 func (fs *filesystem) restoreSize(node uint64, h *handle) {
-	if !h.shrank.Load() || !h.shrank.Swap(false) {
-		return
+	if h.shrank.Load() && h.shrank.Swap(false) {
+		fs.raiseSize(node, h)
 	}
+}
+
+func (fs *filesystem) raiseSize(node uint64, h *handle) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
-	if fs.readers[node] != nil {
+	if fs.readers[node] != nil && h.table != nil {
 		go fs.conn.Load().RaiseSize(node, h.table.MaxLength())
 	}
 }

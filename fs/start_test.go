@@ -30,7 +30,7 @@ func unmounted(t *testing.T, dir string) *Mountpoint {
 // serveTables mounts and serves an empty folder.
 func (m *Mountpoint) serveTables(t *testing.T) {
 	t.Helper()
-	files, _ := newFilesystem()
+	files, _ := newFilesystem(nil)
 	m.fs = files
 	if err := m.serve(files, device.Options()); err != nil {
 		t.Fatal(err)

@@ -257,9 +257,9 @@ func (c *counted) Read(cancel <-chan struct{}, in *fuse.ReadIn, buf []byte) (fus
 // all pieces but the first are thrown away.
 func TestLongReadByRing(t *testing.T) {
 	lab.NeedRoot(t)
-	fs, folder := newFilesystem()
+	fs, folder := newFilesystem(nil)
 	c := &counted{filesystem: fs}
-	m, err := newMountpoint(filepath.Join(lab.TempDir(t), "xt_recent"), c, fs)
+	m, err := Mounter{}.mount(filepath.Join(lab.TempDir(t), "xt_recent"), folderKind, func(*kept) (fuse.RawFileSystem, *filesystem) { return c, fs })
 	if err != nil {
 		t.Fatal(err)
 	}
