@@ -1,0 +1,349 @@
+package handover
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"recentfs/tests/lab"
+)
+
+// workEnv says what a worker of a test is to do.
+const workEnv = "RECENTFS_TEST_WORK"
+
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(workEnv); dir != "" {
+		os.Exit(work(dir))
+	}
+	os.Exit(m.Run())
+}
+
+// work is a worker. It says what it was given in a file of the directory, stores a
+// pipe unless it was given one, and then does what the file "do" says.
+func work(dir string) int {
+	leave := make(chan os.Signal, 1)
+	signal.Notify(leave, Leave, syscall.SIGTERM)
+	held := Received()
+	var said []string
+	for name, fds := range held {
+		text := name
+		for _, fd := range fds {
+			b := make([]byte, 100)
+			n, err := unix.Read(fd, b)
+			if err != nil {
+				n = copy(b, err.Error())
+			}
+			text += " " + string(b[:n])
+		}
+		said = append(said, text)
+	}
+	slices.Sort(said)
+	h, err := NewHolder()
+	if err != nil || h == nil {
+		panic(fmt.Sprint(h, err))
+	}
+	job, _ := os.ReadFile(filepath.Join(dir, "do"))
+	if string(job) == "fail" {
+		return 3
+	}
+	for _, name := range []string{"a", "b"} {
+		h.must(h.Remove(name))
+		r, w, err := os.Pipe()
+		h.must(err)
+		_, err = fmt.Fprintf(w, "%s of %s", name, job)
+		h.must(err)
+		h.must(h.Store(name, int(r.Fd())))
+	}
+	h.must(h.send("READY=1"))
+	h.must(os.WriteFile(filepath.Join(dir, "said.new"), []byte(fmt.Sprint(os.Getpid(), " ", strings.Join(said, ", "), "\n")), 0o600))
+	h.must(os.Rename(filepath.Join(dir, "said.new"), filepath.Join(dir, "said")))
+	switch s := <-leave; {
+	case s == Leave:
+		return 0
+	default:
+		return 7
+	}
+}
+
+func (h *Holder) must(err error) {
+	if err != nil {
+		panic(err)
+	}
+}
+
+// kept is a keeper of a test.
+type kept struct {
+	*testing.T
+	dir   string
+	pid   int // of the last worker that said something
+	ended chan string
+}
+
+func keep(t *testing.T) *kept {
+	k := &kept{T: t, dir: t.TempDir(), ended: make(chan string, 1)}
+	k.do("first")
+	t.Setenv(workEnv, k.dir)
+	go func() {
+		code, err := Keep("/proc/self/exe", []string{"worker"})
+		k.ended <- fmt.Sprint(code, " ", err)
+	}()
+	return k
+}
+
+// do says what the next worker is to do.
+func (k *kept) do(job string) {
+	k.Helper()
+	if err := os.WriteFile(filepath.Join(k.dir, "do"), []byte(job), 0o600); err != nil {
+		k.Fatal(err)
+	}
+}
+
+// await waits for what the next worker says.
+func (k *kept) await(want string) {
+	k.Helper()
+	lab.Eventually(k, "the worker says "+want, func() error {
+		text, err := os.ReadFile(filepath.Join(k.dir, "said"))
+		if err != nil {
+			return err
+		}
+		pid, said, _ := strings.Cut(strings.TrimSpace(string(text)), " ")
+		if pid == fmt.Sprint(k.pid) {
+			return fmt.Errorf("no other worker than %s", pid)
+		}
+		if said != want {
+			k.Fatalf("worker %s says %q, want %q", pid, said, want)
+		}
+		_, err = fmt.Sscan(pid, &k.pid)
+		return err
+	})
+}
+
+func (k *kept) end(want string) {
+	k.Helper()
+	select {
+	case got := <-k.ended:
+		if got != want {
+			k.Errorf("it ended with %s, want %s", got, want)
+		}
+	case <-time.After(20 * time.Second):
+		k.Fatal("it goes on")
+	}
+}
+
+// TestKeep replaces a worker that dies and one that leaves. Each gets what the one
+// before had stored.
+func TestKeep(t *testing.T) {
+	before := lab.Descriptors(t)
+	k := keep(t)
+	k.await("")
+	k.do("second")
+	if err := syscall.Kill(k.pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	k.await("a a of first, b b of first")
+	k.do("third")
+	if err := syscall.Kill(os.Getpid(), Leave); err != nil {
+		t.Fatal(err)
+	}
+	k.await("a a of second, b b of second")
+	if err := syscall.Kill(os.Getpid(), syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	k.end("7 <nil>")
+	if now := lab.Descriptors(t); now > before {
+		t.Errorf("%d descriptors are open, and %d were before", now, before)
+	}
+}
+
+// TestKeepGivesUp has workers that die too often, or do not get ready.
+func TestKeepGivesUp(t *testing.T) {
+	for _, c := range []struct {
+		name, want string
+		do         func(k *kept)
+	}{
+		{"not ready", "3 --keep: recentfs did not get ready", func(k *kept) {
+			k.do("fail")
+			k.kill()
+		}},
+		{"dies all the time", "1 --keep: recentfs died 5 times within 10s: queues and mounts are given up", func(k *kept) {
+			for range burst {
+				k.kill()
+				k.await("a a of first, b b of first")
+			}
+			k.kill()
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			k := keep(t)
+			k.await("")
+			c.do(k)
+			k.end(c.want)
+		})
+	}
+}
+
+func (k *kept) kill() {
+	k.Helper()
+	if err := syscall.Kill(k.pid, syscall.SIGKILL); err != nil {
+		k.Fatal(err)
+	}
+}
+
+// TestStrangersMessages sends a keeper a message of a process that is not its worker.
+func TestStrangersMessages(t *testing.T) {
+	k := &keeper{store: make(Held), drained: make(chan struct{}), worker: 1, ready: make(chan struct{})}
+	if err := k.listen(); err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { k.serve(); close(done) }()
+	before := lab.Descriptors(t)
+	for range 3 {
+		stranger := exec.Command("/proc/self/exe")
+		stranger.Env = []string{workEnv + "=" + t.TempDir(), notifySocket + "=" + k.socket.LocalAddr().String()}
+		if err := stranger.Start(); err != nil {
+			t.Fatal(err)
+		}
+		lab.Eventually(t, "it has sent its messages", func() error {
+			_, err := os.Stat(filepath.Join(strings.TrimPrefix(stranger.Env[0], workEnv+"="), "said"))
+			return err
+		})
+		if err := stranger.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		_ = stranger.Wait() // with 7
+	}
+	if _, err := k.socket.WriteTo(nil, k.socket.LocalAddr()); err != nil {
+		t.Fatal(err)
+	}
+	<-k.drained
+	if now := lab.Descriptors(t); now != before || len(k.store) > 0 || isClosed(k.ready) {
+		t.Errorf("it has %d descriptors, and had %d; it keeps %v; ready: %t", now, before, k.store, isClosed(k.ready))
+	}
+	k.socket.Close()
+	<-done
+}
+
+// TestTake gives descriptors to another process, or refuses.
+func TestTake(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "handover.sock")
+	if _, err := Take(path); err == nil || !strings.Contains(err.Error(), "is a 'recentfs run --state' running") {
+		t.Errorf("without a process: %v", err)
+	}
+	s, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if info, err := os.Stat(path); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("its mode is %v, %v", info, err)
+	}
+	given := make(Held)
+	for i := range 300 {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		fmt.Fprintf(w, "%d", i)
+		w.Close()
+		defer r.Close()
+		given.add(fmt.Sprint("name", i/2), int(r.Fd()))
+	}
+	for _, c := range []struct {
+		name  string
+		serve func(*Successor) error
+		want  string
+	}{
+		{"all", func(n *Successor) error { return n.Give(given) }, ""},
+		{"it dies", func(n *Successor) error { return nil }, "the other process ended before it had given everything"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			go func() {
+				n, err := s.Accept()
+				if err == nil {
+					err = c.serve(n)
+					n.Close()
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}()
+			held, err := Take(path)
+			if c.want != "" {
+				if err == nil || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("the error is %v, want %q", err, c.want)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range 150 {
+				got := ""
+				for _, fd := range held.Take(fmt.Sprint("name", i)) {
+					f := os.NewFile(uintptr(fd), "")
+					b, err := io.ReadAll(f)
+					if err != nil {
+						t.Fatal(err)
+					}
+					got += string(b) + " "
+					f.Close()
+				}
+				if want := fmt.Sprint(2*i, " ", 2*i+1, " "); got != want {
+					t.Errorf("name%d has %q, want %q", i, got, want)
+				}
+			}
+			if left := held.Close(); len(left) > 0 {
+				t.Errorf("left are %q", left)
+			}
+		})
+	}
+}
+
+// TestOthersQuestions asks for a takeover in ways that are refused.
+func TestOthersQuestions(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "handover.sock")
+	s, err := Listen(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	go func() {
+		if n, err := s.Accept(); err == nil {
+			t.Error("it gives way")
+			n.Close()
+		}
+	}()
+	for _, c := range []struct{ name, ask, want string }{
+		{"another version", "recentfs takeover 2", `this recentfs knows "recentfs takeover 1" only: stop it, and start the other`},
+		{"nothing", "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			conn, err := net.Dial("unixpacket", path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			if c.ask != "" {
+				if _, err := conn.Write([]byte(c.ask)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			b, err := io.ReadAll(conn)
+			if err != nil || string(b) != c.want {
+				t.Errorf("the answer is %q, %v; want %q", b, err, c.want)
+			}
+		})
+	}
+}
