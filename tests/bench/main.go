@@ -35,6 +35,7 @@ var ways = []struct {
 	{"read", reads},
 	{"write", writes},
 	{"start", starts},
+	{"state", state},
 	{"namespaces", idle},
 }
 
