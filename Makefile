@@ -12,8 +12,8 @@ SHELL   := /bin/bash
 # has what the benchmark's peers are built from.
 DEMO_TOOLS := ip iptables nc nsenter
 DEMO_DEPS  := iproute2 iptables netcat-openbsd util-linux
-TOOLS := busybox fail2ban-server gcc ip ipset iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft jq nc nft nsenter perl ping ps python3 setpriv unshare
-DEPS := busybox fail2ban gcc iproute2 ipset iptables iputils-ping jq libc6-dev libfuse3-dev libnetfilter-queue-dev netcat-openbsd nftables procps python3 util-linux
+TOOLS := busybox fail2ban-server gcc ip ipset iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft jq nc nft nsenter perl ping ps python3 setpriv systemctl unshare
+DEPS := busybox fail2ban gcc iproute2 ipset iptables iputils-ping jq libc6-dev libfuse3-dev libnetfilter-queue-dev netcat-openbsd nftables procps python3 systemd util-linux
 
 # $(call need,TOOLS,PACKAGES) installs PACKAGES where one of TOOLS is missing. An
 # update that fails leaves the lists that are there.
@@ -32,11 +32,14 @@ define fuse
 @[ -c /dev/fuse ] || { echo "/dev/fuse is not the FUSE device, or missing: modprobe fuse, or pass the device into this container"; exit 1; }
 endef
 
+# What a soak does more often than make test.
+SOAK := TestKilled|TestKills|TestKeep$$|TestTakeover|TestSystemd
+
 # What feeds the rules; nft can only do it where the kernel can.
 IPTABLES_LINE := iptables -t mangle -A INPUT -p tcp --dport 22 --syn -j NFQUEUE --queue-num 0 --queue-bypass
 NFT_LINE      := nft 'table inet recentfs { chain input { type filter hook input priority mangle; tcp dport 22 tcp flags & (fin|syn|rst|ack) == syn queue flags bypass to 0; }; }'
 
-.PHONY: help build lint test bench fuzz mutants demo run install uninstall deps clean go tools root
+.PHONY: help build lint test bench fuzz mutants demo run install uninstall deps soak clean go tools root
 
 help: ## what you are reading
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' Makefile
@@ -57,6 +60,9 @@ test: root tools ## every test, under the race detector; needs root
 bench: root tools ## recentfs beside its peers, in about three minutes
 	$(GO) build -o bin/bench ./tests/bench
 	@exec bin/bench
+
+soak: root tools ## kills and restarts under load, by the thousand: nothing may be lost; about half an hour
+	RECENTFS_SOAK=1 $(GO) test -count=1 -timeout 2h -v -run '$(SOAK)' ./match/state ./capture/nfqueue ./fs ./tests/e2e
 
 fuzz: go ## every fuzz target, 30 seconds each
 	@set -e; for package in $$($(GO) list ./...); do \

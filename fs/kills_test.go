@@ -2,25 +2,18 @@ package fs
 
 import (
 	"math/rand/v2"
-	"os"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
-)
 
-// killsEnv is how many servers TestKills kills.
-const killsEnv = "RECENTFS_TEST_KILLS"
+	"recentfs/tests/lab"
+)
 
 // TestKills kills one server after the other, at random moments, while programs write
 // and read. Each write that returned is there once, no open file gets an error, and
 // nobody waits for ever.
 func TestKills(t *testing.T) {
-	kills := 40
-	if n, err := strconv.Atoi(os.Getenv(killsEnv)); err == nil {
-		kills = n
-	}
-	outlive(t, kills, func(h *holder, n int) {
+	outlive(t, lab.Soak(40, 1000), func(h *holder, n int) {
 		if n%4 == 0 {
 			// It may not be ready yet.
 			time.AfterFunc(rand.N(300*time.Millisecond), func() { _ = h.server.Process.Kill() })

@@ -51,6 +51,7 @@ type Mountpoint struct {
 	memory *device.Memory // outlives the process; nil if the mount does not
 	kept   *kept          // what is in it, or nil
 	waits  bool           // for Answer
+	goesOn bool           // it was that of a process before
 	anew   error          // why it does not go on with the mount of a process before
 }
 

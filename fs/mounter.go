@@ -122,7 +122,7 @@ func (k Mounter) adopt(dir string, kind uint32) (*Mountpoint, error) {
 		err = fmt.Errorf("mount point %s: the mount of the process before: %w", dir, err)
 		return nil, errors.Join(err, abandon(dev, dir))
 	}
-	m := &Mountpoint{conn: conn, memory: conn.Memory(), kept: keptIn(conn.Memory().Area()), dev: dev, waits: true}
+	m := &Mountpoint{conn: conn, memory: conn.Memory(), kept: keptIn(conn.Memory().Area()), dev: dev, waits: true, goesOn: true}
 	if err = m.adopt(dir, kind); err != nil {
 		err = fmt.Errorf("mount point %s: the mount of the process before: %w", dir, err)
 		conn.Close()
@@ -187,6 +187,9 @@ func abandon(dev uint64, dir string) error {
 // Anew is why the mount does not go on with the one of a process before. It is nil if
 // it does, or if there was none.
 func (m *Mountpoint) Anew() error { return m.anew }
+
+// GoesOn tells whether the mount was that of a process before.
+func (m *Mountpoint) GoesOn() bool { return m.goesOn }
 
 // Files are what the next process needs to go on with the mount: Mounter.Left. They are
 // copies, which the caller closes. If the mount ended and Restore made another, that

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"strconv"
 	"sync/atomic"
 	"testing"
 
@@ -16,14 +15,11 @@ import (
 	"recentfs/match/recent"
 	"recentfs/match/ruleset"
 	"recentfs/match/state"
+	"recentfs/tests/lab"
 )
 
-const (
-	// killedEnv is how a process is to end: TestKilled.
-	killedEnv = "RECENTFS_TEST_KILLED"
-	// killsEnv is how many processes TestKilled kills, in place of those of its cases.
-	killsEnv = "RECENTFS_TEST_KILLS"
-)
+// killedEnv is how a process is to end: TestKilled.
+const killedEnv = "RECENTFS_TEST_KILLED"
 
 // killedRules stamp each packet twice in A, and once in C. Those to port 9998 go
 // through the hook twice, but through these rules once.
@@ -147,11 +143,8 @@ func TestKilled(t *testing.T) {
 		{"leaves", 15},
 	} {
 		t.Run(c.how, func(t *testing.T) {
-			if n, err := strconv.Atoi(os.Getenv(killsEnv)); err == nil {
-				c.ends = n
-			}
 			r := startRelay(t)
-			for range c.ends {
+			for range lab.Soak(c.ends, 300) {
 				p := r.start(c.how)
 				r.count(&r.allowed, 1500)
 				enough := r.arrived.Load() + rand.Uint64N(1000)

@@ -1,15 +1,11 @@
 package main
 
 import (
-	"context"
+	"errors"
 	"fmt"
-	"os"
-	"os/signal"
 	"slices"
-	"syscall"
 	"time"
 
-	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
@@ -21,6 +17,7 @@ func runCommand() *cobra.Command {
 	var c daemon.Config
 	var level string
 	var netnsRules []string
+	var keep bool
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Decide packets and serve the tables, until SIGTERM or SIGINT",
@@ -43,11 +40,16 @@ until recentfs ends. 'recentfs exec' does the same for one command.
 
 With --state, the tables outlive recentfs. As it runs they are in the directory
 "live" beside the control socket, which must be in memory: what is there outlives
-a crash. They are saved in DIR every --sync, and at the end: that outlives a boot.`,
+a crash. They are saved in DIR every --sync, and at the end: that outlives a boot.
+
+With --state, queues and mounts outlive it too, where somebody holds them: systemd
+for the service, or a parent with --keep. After a crash, or SIGUSR2, the next one goes
+on with the packets, files and mounts as they are. 'recentfs run --takeover' takes
+them from a recentfs that runs.`,
 		Example: `  recentfs run
   recentfs run --rules /etc/recentfs/rules -o ip_list_tot=65536,ip_pkt_list_tot=50
   recentfs run --netns all --netns-rules dmz=/etc/recentfs/dmz.rules --proc-net
-  recentfs run --state /var/lib/recentfs
+  recentfs run --state /var/lib/recentfs --keep
   recentfs run --compat modern --modprobe-conf /etc/modprobe.d/xt_recent.conf`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			lvl, err := logrus.ParseLevel(level)
@@ -74,7 +76,15 @@ a crash. They are saved in DIR every --sync, and at the end: that outlives a boo
 			if c.StateKeep < 0 {
 				return fmt.Errorf("--state-keep %v: it is 0 or more", c.StateKeep)
 			}
-			return asRunError(func(*cobra.Command, []string) error { return runDaemon(c) })(cmd, args)
+			if (keep || c.TakeOver) && c.State == "" {
+				return errors.New("--keep and --takeover go with --state DIR, where the tables outlive recentfs")
+			}
+			return asRunError(func(*cobra.Command, []string) error {
+				if keep {
+					return keepRunning()
+				}
+				return runDaemon(c)
+			})(cmd, args)
 		},
 	}
 	params.register(cmd)
@@ -86,49 +96,10 @@ a crash. They are saved in DIR every --sync, and at the end: that outlives a boo
 	cmd.Flags().StringVar(&c.State, "state", "", "`DIR` that keeps the tables over restarts and boots (default: they end with recentfs)")
 	cmd.Flags().DurationVar(&c.Sync, "sync", 30*time.Second, "how often --state saves the tables on the disk")
 	cmd.Flags().DurationVar(&c.StateKeep, "state-keep", 30*24*time.Hour, "how long --state keeps a table that no rule names any more")
+	cmd.Flags().BoolVar(&keep, "keep", false, "run in a process that holds queues and mounts, and starts recentfs again when it dies; for use without systemd")
+	cmd.Flags().BoolVar(&c.TakeOver, "takeover", false, "go on with the queues and mounts of a running recentfs, which ends")
 	cmd.Flags().BoolVar(&c.ProcNet, "proc-net", false, "put the tables in the place of /proc/net/xt_recent, for the whole machine (Linux 5.2)")
 	cmd.Flags().StringVar(&level, "log-level", "info", "how much to log: error, warn, info or debug")
 	cmd.Flags().StringVar(&c.LogPackets, "log-packets", "stderr", "where LOG targets write to: stderr, kmsg (the kernel's log) or syslog")
 	return cmd
-}
-
-// runDaemon runs from the start to the signal that ends it.
-func runDaemon(c daemon.Config) error {
-	// The reader of our output may go away. That must not end us, and leave a
-	// mount behind.
-	signal.Ignore(syscall.SIGPIPE)
-	log := daemon.NewLogWriter(os.Stderr)
-	logrus.SetOutput(log)
-	defer func() {
-		logrus.SetOutput(os.Stderr)
-		log.Close()
-	}()
-	hangups := make(chan os.Signal, 1)
-	signal.Notify(hangups, syscall.SIGHUP)
-
-	s, err := daemon.New(c)
-	if err != nil {
-		return err
-	}
-	// Until now there is nothing to take down, and a signal simply ends us.
-	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
-	defer stop()
-	if err := s.Start(ctx); err != nil {
-		return err
-	}
-	if ctx.Err() == nil {
-		log.Flush() // what runs is said before "ready"
-		fmt.Println("ready")
-		notify(systemd.SdNotifyReady)
-	}
-	s.Wait(ctx, hangups)
-	notify(systemd.SdNotifyStopping)
-	return s.Stop()
-}
-
-// notify tells systemd, if it listens.
-func notify(state string) {
-	if _, err := systemd.SdNotify(false, state); err != nil {
-		logrus.WithError(err).Warn("systemd was not told: " + state)
-	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
+	"recentfs/tests/lab"
 )
 
 // killedEnv is the directory of a process that is to be killed: TestKilled.
@@ -69,7 +70,7 @@ func TestKilled(t *testing.T) {
 	model := start(t, memoryDir(t), 0, killedParams(), recent.Info{Name: "t"}) // never killed
 	defer model.stop()
 	last := uint64(0) // the operations that the model has done
-	for range 50 {
+	for range lab.Soak(50, 1000) {
 		c := exec.Command("/proc/self/exe", fmt.Sprint(last+1))
 		c.Env = append(os.Environ(), killedEnv+"="+dir)
 		c.Stderr = os.Stderr

@@ -16,6 +16,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -151,8 +152,22 @@ func (d *Daemon) Kill() {
 	<-d.exited
 }
 
+// Ended waits until the daemon has ended by itself, and returns its exit code.
+func (d *Daemon) Ended() int {
+	d.T.Helper()
+	select {
+	case <-d.exited:
+	case <-time.After(Patience):
+		d.T.Fatalf("the daemon goes on:\n%s", &d.Output)
+	}
+	return d.cmd.ProcessState.ExitCode()
+}
+
+// Process is the program's process id.
+func (d *Daemon) Process() int { return d.cmd.Process.Pid }
+
 // PID is the program's process id, as a text.
-func (d *Daemon) PID() string { return fmt.Sprint(d.cmd.Process.Pid) }
+func (d *Daemon) PID() string { return fmt.Sprint(d.Process()) }
 
 // Signal sends the program a signal.
 func (d *Daemon) Signal(s os.Signal) {

@@ -104,6 +104,14 @@ func TempDir(t testing.TB) string {
 	return dir
 }
 
+// Soak is how often a test does something: n times, or as often as 'make soak' asks for.
+func Soak(n, soaking int) int {
+	if os.Getenv("RECENTFS_SOAK") != "" {
+		return soaking
+	}
+	return n
+}
+
 // Descriptors counts the open descriptors of this process.
 func Descriptors(t testing.TB) int {
 	t.Helper()

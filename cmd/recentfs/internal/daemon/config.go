@@ -39,6 +39,8 @@ type Config struct {
 	State     string
 	Sync      time.Duration
 	StateKeep time.Duration
+	// TakeOver goes on with the mounts and queues of a running recentfs, which ends.
+	TakeOver bool
 	// ProcNet puts the tables in the place of /proc/net/xt_recent.
 	ProcNet bool
 }

@@ -23,6 +23,7 @@ type instance struct {
 	rulesFile string
 	registry  *recent.Registry
 	state     *state.Dir // keeps the tables; nil without Config.State
+	outliving *outliving
 	clock     jiffies.Clock
 	broken    chan<- struct{} // gets one when the loop of a queue has ended by itself
 	packets   *LogWriter      // takes what LOG targets log; nil for standard error
@@ -41,8 +42,9 @@ type instance struct {
 // queue is a bound queue and the goroutine that runs its loop.
 type queue struct {
 	*nfqueue.Queue
-	done chan struct{} // closed when the loop has ended
-	err  error         // why it ended by itself; set before done is closed
+	notes *ruleset.Notes // how far its packets are, for the next process; nil without Config.State
+	done  chan struct{}  // closed when the loop has ended
+	err   error          // why it ended by itself; set before done is closed
 }
 
 // explain says which network namespace an error is about.
@@ -84,10 +86,15 @@ func (i *instance) exchange(set *ruleset.Set) {
 
 // bind starts the loop of a queue. Server.mu is held.
 func (i *instance) bind(n uint16, opened *nfqueue.Queue) {
-	q := &queue{Queue: opened, done: make(chan struct{})}
+	q := &queue{Queue: opened, notes: notesOf(opened), done: make(chan struct{})}
 	i.queues[n] = q
 	go func() {
-		q.err = q.Run(func(batch []capture.Packet) { i.decide(n, batch) })
+		if q.notes != nil {
+			q.err = q.Finish(func(batch []capture.Packet) { i.decide(n, batch, q.resume) })
+		}
+		if q.err == nil {
+			q.err = q.Run(func(batch []capture.Packet) { i.decide(n, batch, q.decide) })
+		}
 		close(q.done)
 		if q.err != nil {
 			select {
@@ -102,6 +109,9 @@ func (i *instance) bind(n uint16, opened *nfqueue.Queue) {
 func (i *instance) unbind(n uint16) error {
 	q := i.queues[n]
 	delete(i.queues, n)
+	if q.notes != nil {
+		i.outliving.drop(queueName(i.name, n))
+	}
 	if err := q.Close(); err != nil {
 		return err // the loop may still wait in the kernel, so do not wait for it
 	}
@@ -121,16 +131,30 @@ func (i *instance) unbindAll() error {
 // decide gives each packet of a queue its verdict. A queue whose chain is gone,
 // but which could not be unbound, drops its packets, as the kernel does if
 // nobody listens.
-func (i *instance) decide(n uint16, batch []capture.Packet) {
+func (i *instance) decide(n uint16, batch []capture.Packet, by func(*ruleset.Queue, []capture.Packet, jiffies.Jiffies)) {
 	i.deciding.RLock()
 	defer i.deciding.RUnlock()
 	if i.set != nil {
 		if q := i.set.Queue(n); q != nil {
-			q.Decide(batch, i.clock.Now())
+			by(q, batch, i.clock.Now())
 			return
 		}
 	}
 	for k := range batch {
 		batch[k].Verdict = capture.Drop
 	}
+}
+
+// decide decides packets that have come.
+func (q *queue) decide(by *ruleset.Queue, batch []capture.Packet, now jiffies.Jiffies) {
+	if q.notes == nil {
+		by.Decide(batch, now)
+		return
+	}
+	by.DecideNoted(batch, now, q.notes)
+}
+
+// resume goes on with the packets that a process before has not decided to their end.
+func (q *queue) resume(by *ruleset.Queue, batch []capture.Packet, now jiffies.Jiffies) {
+	by.Resume(batch, now, q.notes)
 }

@@ -22,8 +22,14 @@ type keptMount struct {
 	restored sparingly
 }
 
-func keep(m *fs.Mountpoint) *keptMount {
-	return &keptMount{name: m.Dir(), restore: m.Restore, ended: m.Ended, hidden: func() string {
+func (s *Server) keep(name string, m *fs.Mountpoint) *keptMount {
+	restore := func() (restored bool, err error) {
+		if restored, err = m.Restore(); restored {
+			err = s.storeMount(name, m)
+		}
+		return restored, err
+	}
+	return &keptMount{name: m.Dir(), restore: restore, ended: m.Ended, hidden: func() string {
 		if text := hiddenFiles(m); text != "" {
 			return "; " + text
 		}
@@ -40,7 +46,7 @@ func (s *Server) keepMounts(ctx context.Context, ready func()) error {
 		return err
 	}
 	defer unwatch()
-	tables, module := keep(s.tables), keep(s.module)
+	tables, module := s.keep(tablesMount, s.tables), s.keep(moduleMount, s.module)
 	kept := []*keptMount{tables, module}
 	if s.cover != nil {
 		kept = append(kept, &keptMount{name: "the cover of /proc/net", restore: s.cover.Restore, hidden: func() string { return "" }})

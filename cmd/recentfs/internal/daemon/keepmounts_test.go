@@ -129,10 +129,10 @@ func TestHiddenFiles(t *testing.T) {
 	if got := log.String(); strings.Count(got, want) != 1 || !strings.Contains(got, c.Mountpoint+": "+want) {
 		t.Errorf("it says %q", got)
 	}
-	if got := keep(s.tables).hidden(); !strings.HasPrefix(got, "; "+want+`["ssh"]`) {
+	if got := s.keep(tablesMount, s.tables).hidden(); !strings.HasPrefix(got, "; "+want+`["ssh"]`) {
 		t.Errorf("of the tables: %q", got)
 	}
-	if got := keep(s.module).hidden(); got != "" {
+	if got := s.keep(moduleMount, s.module).hidden(); got != "" {
 		t.Errorf("of the module: %q", got)
 	}
 }

@@ -117,7 +117,7 @@ func TestQueueWithoutChain(t *testing.T) {
 	for _, i := range s.instances {
 		for name, decider := range map[string]*instance{"no chain": i, "no rules": {}} {
 			batch := []capture.Packet{{Verdict: capture.Accept}, {Verdict: capture.Accept}}
-			decider.decide(9, batch)
+			decider.decide(9, batch, (*ruleset.Queue).Decide)
 			for k, p := range batch {
 				if p.Verdict != capture.Drop {
 					t.Errorf("%s: packet %d gets verdict %v", name, k, p.Verdict)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"syscall"
 
 	"github.com/sirupsen/logrus"
@@ -39,43 +40,98 @@ func (s *Server) serveControl(ctx context.Context, ready func()) error {
 // showTables mounts the tables: those of this process's namespace at the root of
 // the mount, or those of each namespace of Config.Netns in a folder.
 func (s *Server) showTables(ctx context.Context, ready func()) (err error) {
+	mounter := s.mounter(tablesMount)
 	if len(s.config.Netns) == 0 {
-		s.tables, s.root, err = fs.Mount(s.config.Mountpoint)
+		s.tables, s.root, err = mounter.Mount(s.config.Mountpoint)
 	} else {
-		s.tables, s.folders, err = fs.MountNamespaces(s.config.Mountpoint, s.answers.pathOf)
+		s.tables, s.folders, err = mounter.MountNamespaces(s.config.Mountpoint, s.answers.pathOf)
 	}
 	if err != nil {
 		return err
 	}
 	s.answers.dir = s.tables.Dir()
-	return stayMounted(ctx, ready, s.tables)
+	return s.stayMounted(ctx, ready, tablesMount, s.tables)
 }
 
 // showModule mounts the module's parameters.
 func (s *Server) showModule(ctx context.Context, ready func()) (err error) {
-	s.module, err = fs.MountModule(fs.ModuleDir(s.config.Mountpoint), fs.Module{
+	s.module, err = s.mounter(moduleMount).MountModule(fs.ModuleDir(s.config.Mountpoint), fs.Module{
 		Params: s.answers.module.Params, SetOwner: s.answers.setOwner, Self: s.answers.dirOf,
 	})
 	if err != nil {
 		return err
 	}
-	return stayMounted(ctx, ready, s.module)
+	if err := s.module.Answer(); err != nil {
+		return errors.Join(err, s.module.Unmount())
+	}
+	return s.stayMounted(ctx, ready, moduleMount, s.module)
 }
 
-// stayMounted waits with a mount until ctx is done, and unmounts it. Meanwhile
-// keepMounts restores it.
-func stayMounted(ctx context.Context, ready func(), m *fs.Mountpoint) error {
+// mounter makes a mount, or goes on with that of the process before.
+func (s *Server) mounter(name string) fs.Mounter {
+	m := fs.Mounter{Keep: s.outliving.kept}
+	for _, fd := range s.outliving.take(name) {
+		m.Left = append(m.Left, os.NewFile(uintptr(fd), name))
+	}
+	return m
+}
+
+// stayMounted waits with a mount until ctx is done, and unmounts it, or leaves it to
+// the next process. Meanwhile keepMounts restores it.
+func (s *Server) stayMounted(ctx context.Context, ready func(), name string, m *fs.Mountpoint) error {
+	if err := m.Anew(); err != nil {
+		logrus.Warnf("%v: it is a new mount, and files that were open are dead", err)
+	}
+	if !s.outliving.holds || !m.GoesOn() {
+		if err := s.storeMount(name, m); err != nil {
+			return errors.Join(err, m.Unmount())
+		}
+	}
 	if text := hiddenFiles(m); text != "" {
 		logrus.Warnf("%s: %s", m.Dir(), text)
 	}
 	ready()
 	<-ctx.Done()
+	if s.leaving {
+		return s.leaveMount(name, m)
+	}
+	s.outliving.drop(name)
 	err := m.Unmount()
 	if errors.Is(err, syscall.EBUSY) {
 		logrus.Warn(err) // it is detached all the same
 		return nil
 	}
 	return err
+}
+
+// storeMount has the holder keep the mount.
+func (s *Server) storeMount(name string, m *fs.Mountpoint) error {
+	if !s.outliving.kept {
+		return nil
+	}
+	return withFiles(m, func(fds []int) error { s.outliving.store(name, fds); return nil })
+}
+
+// withFiles calls do with the descriptors that the next process needs of a mount.
+func withFiles(m *fs.Mountpoint, do func([]int) error) error {
+	files, err := m.Files()
+	if err != nil {
+		return err
+	}
+	var fds []int
+	for _, f := range files {
+		defer f.Close()
+		fds = append(fds, int(f.Fd()))
+	}
+	return do(fds)
+}
+
+// leaveMount leaves a mount to the next process.
+func (s *Server) leaveMount(name string, m *fs.Mountpoint) error {
+	if err := m.Leave(); err != nil {
+		logrus.Warn(err) // what is not answered yet is asked again
+	}
+	return withFiles(m, func(fds []int) error { return s.outliving.give(name, fds) })
 }
 
 // hiddenFiles says which plain files a mount hides, or nothing.
@@ -97,7 +153,13 @@ func (s *Server) coverProcNet(ctx context.Context, ready func()) (err error) {
 		if other != "" {
 			return fmt.Errorf("--proc-net: another recentfs, which serves %s, has taken /proc/net: stop that first", other)
 		}
-		if s.cover, err = procnet.Mount(fs.ModuleFiles(s.module.Dir())); err != nil {
+		if s.goesOn {
+			s.cover, err = procnet.Adopt(fs.ModuleFiles(s.module.Dir()))
+		}
+		if s.cover == nil && err == nil {
+			s.cover, err = procnet.Mount(fs.ModuleFiles(s.module.Dir()))
+		}
+		if err != nil {
 			return fmt.Errorf("--proc-net: %w", err)
 		}
 	} else if other == "" {
@@ -109,7 +171,7 @@ func (s *Server) coverProcNet(ctx context.Context, ready func()) (err error) {
 	}
 	ready()
 	<-ctx.Done()
-	if s.cover == nil {
+	if s.cover == nil || s.leaving {
 		return nil
 	}
 	return procnet.Unmount()

@@ -29,7 +29,9 @@ func (s *Server) selectNamespaces(ctx context.Context, ready func()) (err error)
 	}
 	ready()
 	<-ctx.Done()
-	logFailure(s.saveAll(), "")
+	if !s.leaving { // the next process has what is in memory
+		logFailure(s.saveAll(), "")
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
@@ -44,6 +46,9 @@ func (s *Server) selectNamespaces(ctx context.Context, ready func()) (err error)
 // mends their queues. At the end it unbinds them.
 func (s *Server) serveNamespaces(ctx context.Context, ready func()) (err error) {
 	if err = s.addFirst(); err == nil {
+		err = s.tables.Answer()
+	}
+	if err == nil {
 		ready()
 		s.mendQueues(ctx)
 	}
@@ -52,7 +57,11 @@ func (s *Server) serveNamespaces(ctx context.Context, ready func()) (err error) 
 	s.stopped = true
 	errs := []error{err}
 	for _, i := range s.instances {
-		errs = append(errs, i.unbindAll())
+		if s.leaving {
+			errs = append(errs, i.leaveQueues())
+		} else {
+			errs = append(errs, i.unbindAll())
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -171,7 +180,7 @@ func (s *Server) add(found namespaces.Found) (err error) {
 	}
 	i := &instance{
 		name: found.Name, namespace: ns, rulesFile: s.config.rulesOf(found.Name),
-		registry: registry, state: dir, clock: s.clock, broken: s.broken, packets: s.packets,
+		registry: registry, state: dir, outliving: &s.outliving, clock: s.clock, broken: s.broken, packets: s.packets,
 		queues: make(map[uint16]*queue), repairs: make(map[uint16]*repair),
 	}
 	r, err := i.prepare(s.files[i.rulesFile], nil)

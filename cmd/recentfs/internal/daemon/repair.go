@@ -86,7 +86,7 @@ func (i *instance) bindAgain(now time.Time) (next time.Time) {
 			continue
 		}
 		var q *nfqueue.Queue
-		err := i.namespace.Do(func() (err error) { q, err = nfqueue.Open(n); return err })
+		err := i.namespace.Do(func() (err error) { q, err = i.openQueue(n); return err })
 		if err != nil {
 			r.failed(now)
 			next = earlier(next, r.next)

@@ -50,7 +50,7 @@ func (i *instance) prepare(file *ruleset.File, reload *recent.Reload) (_ *rollou
 
 func (r *rollout) open(queues []uint16) error {
 	for _, n := range queues {
-		q, err := nfqueue.Open(n)
+		q, err := r.openQueue(n)
 		if err != nil {
 			return err
 		}
@@ -88,6 +88,11 @@ func (r *rollout) commit() {
 		}
 	}
 	r.exchange(r.set)
+	for _, q := range r.opened { // before any packet is decided
+		if notes := notesOf(q); notes != nil {
+			notes.Settle(r.registry)
+		}
+	}
 	for n, q := range r.opened {
 		r.bind(n, q)
 	}

@@ -19,6 +19,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"runtime"
@@ -27,6 +28,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"recentfs/cmd/recentfs/internal/handover"
 	"recentfs/fs"
 	"recentfs/fs/procnet"
 	"recentfs/match/jiffies"
@@ -46,8 +48,15 @@ type Server struct {
 	started chan struct{} // closed when all tasks are ready
 	broken  chan struct{} // gets one when the loop of a queue has ended by itself
 
+	successors chan *handover.Successor // gets a process that wants to take over
+	// Wait sets these before Stop, and the tasks read them after their ctx is done.
+	leaving   bool                // mounts and queues go on in the next process
+	successor *handover.Successor // that process, unless a holder starts it
+
 	// A task sets these before it is ready. The tasks after it read them.
-	live      string     // the directory in memory of tables that outlive a process
+	live      string // the directory in memory of tables that outlive a process
+	outliving outliving
+	goesOn    bool       // where a process before has left off
 	packets   *LogWriter // takes what LOG targets log; nil for standard error
 	selection *namespaces.Selection
 	tables    *fs.Mountpoint
@@ -79,11 +88,14 @@ func New(c Config) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	queues := 0
+	queues, kept := 0, 0
 	for _, file := range files {
 		queues += len(file.Queues())
+		if c.State != "" {
+			kept += keptQueue*len(file.Queues()) + keptTable*len(file.Tables())
+		}
 	}
-	if err := checkLimits(queues); err != nil {
+	if err := checkLimits(queues, kept); err != nil {
 		return nil, err
 	}
 	clock, err := jiffies.NewSystem()
@@ -97,6 +109,7 @@ func New(c Config) (*Server, error) {
 	return &Server{
 		config: c, params: c.Params, clock: clock, answers: mountAnswers{module: module}, procs: runtime.GOMAXPROCS(0),
 		tasks: newTasks(), started: make(chan struct{}), broken: make(chan struct{}, 1),
+		successors: make(chan *handover.Successor, 1), outliving: outliving{kept: c.State != ""},
 		files: files, instances: make(map[namespaces.ID]*instance), refused: make(map[namespaces.ID]string),
 	}, nil
 }
@@ -105,9 +118,11 @@ func New(c Config) (*Server, error) {
 func (s *Server) Start(ctx context.Context) error {
 	order := []task{
 		s.openPacketOutput,
+		s.takeOver,
 		s.lockState,
 		s.selectNamespaces,
 		s.serveControl, // early, since the socket tells whether another recentfs is running
+		s.awaitSuccessor,
 		s.showTables,
 		s.serveNamespaces,
 	}
@@ -127,13 +142,16 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 		return s.tasks.stop()
 	}
+	s.outliving.dropRest()
 	close(s.started)
 	s.announce()
 	return nil
 }
 
-// Wait returns when ctx is done, or when a task fails. A hangup is a reload.
-func (s *Server) Wait(ctx context.Context, hangups <-chan os.Signal) {
+// Wait returns when ctx is done, or when a task fails. A hangup is a reload. It also
+// returns when mounts and queues are to be left to the next process: on a signal of
+// leaves, or when that process asks.
+func (s *Server) Wait(ctx context.Context, hangups, leaves <-chan os.Signal) {
 	if err := namespaces.CheckProcesses(); err != nil {
 		logrus.Warnf("'self' and /proc/net/xt_recent lead nowhere for %v", err)
 	}
@@ -149,6 +167,18 @@ func (s *Server) Wait(ctx context.Context, hangups <-chan os.Signal) {
 				}
 				logrus.Error("reload: the rules stay as they were, and so do the parameters")
 			}
+		case <-leaves:
+			if s.outliving.holder == nil {
+				logrus.Warn("nobody holds the mounts and queues for a next process: it needs --state, and --keep or systemd's service")
+				continue
+			}
+			logrus.Info("leaving mounts and queues to the next process")
+			s.leave(nil)
+			return
+		case n := <-s.successors:
+			logrus.Info("another recentfs takes over")
+			s.leave(n)
+			return
 		case <-s.tasks.failed:
 			return
 		}
@@ -157,4 +187,7 @@ func (s *Server) Wait(ctx context.Context, hangups <-chan os.Signal) {
 
 // Stop stops all tasks. Its error is what made Wait return, or else what could
 // not be taken down.
-func (s *Server) Stop() error { return s.tasks.stop() }
+func (s *Server) Stop() error {
+	err := s.tasks.stop()
+	return errors.Join(err, s.handOver())
+}

@@ -99,7 +99,7 @@ func TestFailures(t *testing.T) {
 			err := s.Start(t.Context())
 			if err == nil && c.fail != nil {
 				c.fail(t, s)
-				s.Wait(t.Context(), nil)
+				s.Wait(t.Context(), nil, nil)
 				err = s.Stop()
 			}
 			if err == nil || !strings.Contains(err.Error(), c.err) {

@@ -77,7 +77,7 @@ func TestWait(t *testing.T) {
 	logrus.SetLevel(logrus.InfoLevel)
 	ctx, end := context.WithCancelCause(t.Context())
 	hangups, ended := make(chan os.Signal), make(chan struct{})
-	go func() { s.Wait(ctx, hangups); close(ended) }()
+	go func() { s.Wait(ctx, hangups, nil); close(ended) }()
 	for _, hangup := range []struct {
 		name, rules string
 		says        []string

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"path/filepath"
 	"slices"
 	"time"
@@ -46,16 +45,15 @@ func (s *Server) newRegistry(netns string, folder *fs.Folder) (*recent.Registry,
 	if s.config.State == "" {
 		return s.answers.module.NewRegistry(folder.Update), nil, nil
 	}
-	name := url.PathEscape(netns)
-	if name == "" {
-		name = "host" // as --netns all calls it
-	}
+	name := folderName(netns)
 	warn := func(text string) { logrus.Warn(explain(netns, errors.New(text))) }
 	dir, err := state.Open(filepath.Join(s.live, name), filepath.Join(s.config.State, name), s.clock, warn)
 	if err != nil {
 		return nil, nil, explain(netns, fmt.Errorf("--state: %w", err))
 	}
-	return s.answers.module.NewRegistryIn(dir, folder.Update), dir, nil
+	registry := s.answers.module.NewRegistryIn(dir, folder.Update)
+	registry.SkipIDs(folder.LastID()) // the kernel may know the nodes of tables that are gone
+	return registry, dir, nil
 }
 
 // keepSnapshots saves the tables now and then.

@@ -1,0 +1,89 @@
+package daemon
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"recentfs/capture/nfqueue"
+	"recentfs/match/ruleset"
+)
+
+// kept is what a queue that outlives the process notes of its packets.
+var kept = nfqueue.Notes{Size: ruleset.NotesSize, Version: ruleset.NotesVersion}
+
+// notesOf is the memory of a queue's notes, or nil if the queue ends with the process.
+func notesOf(q *nfqueue.Queue) *ruleset.Notes {
+	if b := q.Notes(); b != nil {
+		return ruleset.NotesIn(b)
+	}
+	return nil
+}
+
+// openQueue binds a queue, or goes on with that of the process before. The thread is
+// in the instance's network namespace. Server.mu is held.
+func (i *instance) openQueue(n uint16) (*nfqueue.Queue, error) {
+	if !i.outliving.kept {
+		return nfqueue.Open(n)
+	}
+	name := queueName(i.name, n)
+	if fds := i.outliving.take(name); len(fds) > 0 {
+		q, err := i.adopt(n, fds)
+		if err == nil {
+			return q, nil
+		}
+		for _, fd := range fds {
+			_ = unix.Close(fd) // it is ours
+		}
+		i.outliving.drop(name)
+		logrus.Warn(i.explain(fmt.Errorf("%w: it begins anew, and the packets that waited are dropped", err)))
+	}
+	q, err := nfqueue.OpenKept(n, kept)
+	if err == nil {
+		i.outliving.store(name, files(q))
+	}
+	return q, err
+}
+
+// adopt goes on with a queue of the process before. After an error the descriptors
+// are the caller's.
+func (i *instance) adopt(n uint16, fds []int) (*nfqueue.Queue, error) {
+	if len(fds) != 2 {
+		return nil, fmt.Errorf("queue %d: %d descriptors were held, not its socket and its memory", n, len(fds))
+	}
+	socket, memory := fds[0], fds[1]
+	var stat unix.Stat_t
+	if err := unix.Fstat(socket, &stat); err == nil && stat.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		socket, memory = memory, socket
+	}
+	q, left, err := nfqueue.Adopt(n, socket, memory, kept)
+	if err != nil {
+		return nil, err
+	}
+	if left.Unusable != nil {
+		logrus.Warn(i.explain(fmt.Errorf("queue %d: %w: the packets that waited come again", n, left.Unusable)))
+		i.outliving.store(queueName(i.name, n), files(q)) // with another memory
+	} else {
+		i.outliving.goOn(queueName(i.name, n), files(q))
+	}
+	return q, nil
+}
+
+func files(q *nfqueue.Queue) []int {
+	socket, memory := q.Files()
+	return []int{socket, memory}
+}
+
+// leaveQueues ends the loops of all queues and leaves the queues to the next process.
+// Server.mu is held.
+func (i *instance) leaveQueues() error {
+	var errs []error
+	for n, q := range i.queues {
+		delete(i.queues, n)
+		errs = append(errs, i.outliving.give(queueName(i.name, n), files(q.Queue)), q.Leave())
+		<-q.done
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,78 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"syscall"
+
+	systemd "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/sirupsen/logrus"
+
+	"recentfs/cmd/recentfs/internal/daemon"
+	"recentfs/cmd/recentfs/internal/handover"
+)
+
+// runDaemon runs from the start to the signal that ends it.
+func runDaemon(c daemon.Config) error {
+	// The reader of our output may go away. That must not end us, and leave a
+	// mount behind.
+	signal.Ignore(syscall.SIGPIPE)
+	log := daemon.NewLogWriter(os.Stderr)
+	logrus.SetOutput(log)
+	defer func() {
+		logrus.SetOutput(os.Stderr)
+		log.Close()
+	}()
+	hangups, leaves := make(chan os.Signal, 1), make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	signal.Notify(leaves, handover.Leave)
+
+	s, err := daemon.New(c)
+	if err != nil {
+		return err
+	}
+	// Until now there is nothing to take down, and a signal simply ends us.
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	if err := s.Start(ctx); err != nil {
+		return err
+	}
+	if ctx.Err() == nil {
+		log.Flush() // what runs is said before "ready"
+		fmt.Println("ready")
+		notify(systemd.SdNotifyReady)
+	}
+	s.Wait(ctx, hangups, leaves)
+	notify(systemd.SdNotifyStopping)
+	return s.Stop()
+}
+
+// notify tells systemd, if it listens.
+func notify(state string) {
+	if _, err := systemd.SdNotify(false, state); err != nil {
+		logrus.WithError(err).Warn("systemd was not told: " + state)
+	}
+}
+
+// keepRunning runs the same command line without --keep, and holds what it needs.
+func keepRunning() error {
+	program, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("--keep: %w", err)
+	}
+	args := slices.DeleteFunc(slices.Clone(os.Args), func(arg string) bool { return arg == "--keep" || arg == "--keep=true" })
+	code, err := handover.Keep(program, args)
+	if err == nil && code != 0 {
+		err = keptError(code)
+	}
+	return err
+}
+
+// keptError is the exit status of the process that was kept running, which has said
+// why it ended.
+type keptError int
+
+func (e keptError) Error() string { return fmt.Sprintf("recentfs ended with status %d", int(e)) }
