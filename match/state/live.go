@@ -54,6 +54,11 @@ func makeDir(dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
 		return err
 	}
+	return makeLast(dir)
+}
+
+// makeLast is makeDir where the directory above is there.
+func makeLast(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
@@ -63,8 +68,14 @@ func makeDir(dir string) error {
 		return fmt.Errorf("stat %s: %w", dir, err)
 	case stat.Mode&unix.S_IFMT != unix.S_IFDIR || int(stat.Uid) != os.Geteuid():
 		return fmt.Errorf("%s is not a directory of this user: remove it, or name another", dir)
+	case stat.Mode&0o777 == 0o700:
+		return nil // the file system may be read-only
 	}
-	return os.Chmod(dir, 0o700)
+	err := os.Chmod(dir, 0o700)
+	if errors.Is(err, unix.EROFS) {
+		return nil // nobody can change it
+	}
+	return err
 }
 
 // openLive makes the directory if it is not there.

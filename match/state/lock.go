@@ -4,19 +4,19 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
 
 // Lock keeps other processes away from a directory, which it makes if it is not
-// there. The lock ends with unlock, or with the process.
+// there. The lock ends with unlock, or with the process. It is on the directory
+// itself: a file that is open for writing would keep its file system from becoming
+// read-only.
 func Lock(dir string) (unlock func(), err error) {
 	if err := makeDir(dir); err != nil {
 		return nil, err
 	}
-	path := filepath.Join(dir, "lock")
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	file, err := os.Open(dir)
 	if err != nil {
 		return nil, err
 	}
@@ -25,7 +25,7 @@ func Lock(dir string) (unlock func(), err error) {
 		if errors.Is(err, unix.EWOULDBLOCK) {
 			return nil, fmt.Errorf("another recentfs uses %s: stop it, or name another directory", dir)
 		}
-		return nil, fmt.Errorf("lock %s: %w", path, err)
+		return nil, fmt.Errorf("lock %s: %w", dir, err)
 	}
 	return func() { file.Close() }, nil
 }

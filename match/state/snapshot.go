@@ -67,6 +67,9 @@ func (d *Dir) Save(tables []*recent.Table) error {
 // save writes a snapshot. It takes the place of the last one when it is on the disk.
 // The last one stays as the one before it.
 func (d *Dir) save(t *recent.Table) (changes uint64, err error) {
+	if err := makeLast(d.saved); err != nil { // it may have gone
+		return 0, err
+	}
 	path := d.path(t.Name())
 	file, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {

@@ -18,6 +18,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
 )
@@ -46,7 +48,7 @@ func Open(live, saved string, clock jiffies.Clock, warn func(string)) (*Dir, err
 	if err != nil {
 		return nil, err
 	}
-	if err := makeDir(saved); err != nil {
+	if err := makeDir(saved); err != nil && !errors.Is(err, unix.EROFS) { // Save says so
 		return nil, err
 	}
 	return &Dir{live: l, saved: saved, clock: clock, now: time.Now, warn: warn, written: make(map[string]change)}, nil
@@ -104,7 +106,7 @@ const inUseAge = 24 * time.Hour
 func (d *Dir) Forget(tables []*recent.Table, keep time.Duration) error {
 	inUse := names(tables)
 	files, err := os.ReadDir(d.saved)
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	var errs []error

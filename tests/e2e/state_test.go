@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"recentfs/tests/lab"
 )
 
@@ -146,5 +148,41 @@ func TestState(t *testing.T) {
 	if got := d.Recentfs("save", "--control", d.Control); got.Code != 1 || !strings.Contains(got.Stderr, "start it with 'recentfs run --state DIR'") {
 		t.Errorf("save: %+v", got)
 	}
+	d.Stop()
+}
+
+// TestReadOnlyState has the snapshots on a file system that is read-only at the
+// start, and not later.
+func TestReadOnlyState(t *testing.T) {
+	d, start := keeper(t, sshSeen)
+	disk := t.TempDir()
+	mount := func(flags uintptr) {
+		t.Helper()
+		if err := unix.Mount("tmpfs", disk, "tmpfs", flags, ""); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mount(0)
+	defer unix.Unmount(disk, unix.MNT_DETACH)
+	start("--state", disk)
+	d.Sh("echo +192.0.2.1 > ssh")
+	d.Stop()
+	mount(unix.MS_REMOUNT | unix.MS_RDONLY)
+	if err := os.RemoveAll(filepath.Join(filepath.Dir(d.Control), "live")); err != nil {
+		t.Fatal(err)
+	}
+	before := d.Output.String()
+	start("--state", disk, "--sync", "1s")
+	if got := d.Sh("cut -d' ' -f1 ssh"); got != "src=192.0.2.1\n" {
+		t.Errorf("the table has %q", got)
+	}
+	mount(unix.MS_REMOUNT)
+	lab.Eventually(t, "the table is saved again", func() error {
+		said := strings.TrimPrefix(d.Output.String(), before)
+		if n := strings.Count(said, "tables are not saved"); n != 1 || !strings.Contains(said, "the tables are saved again") {
+			return fmt.Errorf("%d times in\n%s", n, said)
+		}
+		return nil
+	})
 	d.Stop()
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 
 	"recentfs/cmd/recentfs/internal/control"
 	"recentfs/fs"
@@ -62,6 +63,9 @@ func (s *Server) keepSnapshots(ctx context.Context, ready func()) error {
 	tick := time.NewTicker(s.config.Sync)
 	defer tick.Stop()
 	said := ""
+	if unix.Access(s.config.State, unix.W_OK) != nil { // say so now
+		said = logFailure(s.saveAll(), said)
+	}
 	for {
 		select {
 		case <-tick.C:
