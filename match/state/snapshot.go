@@ -44,13 +44,14 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 // path is where a table's snapshot is.
 func (d *Dir) path(table string) string { return filepath.Join(d.saved, table+savedSuffix) }
 
-// Save writes a snapshot of each table that has changed since its last one. An error
+// Save writes a snapshot of each table that has changed since its last one, or whose
+// last one is not there any more. An error
 // of one does not keep the others from being saved.
 func (d *Dir) Save(tables []*recent.Table) error {
 	var errs []error
 	for _, t := range tables {
 		is := change{t.ID(), t.Changes()}
-		if d.written[t.Name()] == is {
+		if _, err := os.Lstat(d.path(t.Name())); err == nil && d.written[t.Name()] == is {
 			continue
 		}
 		changes, err := d.save(t)

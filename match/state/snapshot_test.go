@@ -172,6 +172,28 @@ func TestSaveFails(t *testing.T) {
 	h.save()
 }
 
+// TestSaveAgain has the directory of the snapshots go, and the one above it come back.
+func TestSaveAgain(t *testing.T) {
+	above := filepath.Join(t.TempDir(), "state")
+	saved := filepath.Join(above, "host")
+	h := begin(t, saved, boot{250, 1 << 20, time.Now()}, recent.Info{Name: "t"})
+	h.write("t", "+192.0.2.1")
+	h.save()
+	if err := os.RemoveAll(above); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Save(h.Tables()); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without the directory above the error is %v", err)
+	}
+	if err := os.Mkdir(above, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	h.save()
+	if got := files(t, saved); got != "t.snapshot" {
+		t.Errorf("there are %q", got)
+	}
+}
+
 // TestDamaged damages the last snapshot, and then both. What is used is a snapshot
 // as it was written, or nothing.
 func TestDamaged(t *testing.T) {

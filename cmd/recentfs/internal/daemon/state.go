@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sirupsen/logrus"
@@ -83,7 +84,9 @@ func logFailure(err error, said string) string {
 	case err == nil && said != "":
 		logrus.Info("state: the tables are saved again")
 	case err != nil && err.Error() != said:
-		logrus.Errorf("state: tables are not saved, and go on: %v", err)
+		for line := range strings.SplitSeq(err.Error(), "\n") {
+			logrus.Errorf("state: tables are not saved, and go on: %s", line)
+		}
 	}
 	if err == nil {
 		return ""
