@@ -30,54 +30,6 @@ const (
 	step = 128 << 10
 )
 
-// shm is a directory in memory that each machine has. Any user may write there.
-const shm = "/dev/shm"
-
-// LiveDir is a directory in memory for the tables of a program whose runtime
-// directory that is. It is in the runtime directory, or in shm if that one is on a
-// disk: there, packets would wait whenever a page is written back.
-func LiveDir(runtime string) string {
-	for above := runtime; ; above = filepath.Dir(above) {
-		var stat unix.Statfs_t
-		switch err := unix.Statfs(above, &stat); {
-		case err == nil && stat.Type == unix.TMPFS_MAGIC:
-			return filepath.Join(runtime, "live")
-		case !errors.Is(err, unix.ENOENT) || above == filepath.Dir(above):
-			return filepath.Join(shm, "recentfs"+strings.ReplaceAll(runtime, "/", "-"))
-		}
-	}
-}
-
-// makeDir makes a directory for us alone, if it is not there. Another user may have
-// made it, where that is allowed, to read the tables or to change them.
-func makeDir(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	return makeLast(dir)
-}
-
-// makeLast is makeDir where the directory above is there.
-func makeLast(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	var stat unix.Stat_t
-	switch err := unix.Lstat(dir, &stat); {
-	case err != nil:
-		return fmt.Errorf("stat %s: %w", dir, err)
-	case stat.Mode&unix.S_IFMT != unix.S_IFDIR || int(stat.Uid) != os.Geteuid():
-		return fmt.Errorf("%s is not a directory of this user: remove it, or name another", dir)
-	case stat.Mode&0o777 == 0o700:
-		return nil // the file system may be read-only
-	}
-	err := os.Chmod(dir, 0o700)
-	if errors.Is(err, unix.EROFS) {
-		return nil // nobody can change it
-	}
-	return err
-}
-
 // openLive makes the directory if it is not there.
 func openLive(dir string, warn func(string)) (*live, error) {
 	if err := makeDir(dir); err != nil {

@@ -28,14 +28,18 @@ func (s *Server) lockState(ctx context.Context, ready func()) error {
 		<-ctx.Done()
 		return nil
 	}
-	s.live = state.LiveDir(filepath.Dir(s.config.Control))
-	for _, dir := range []string{s.config.State, s.live} {
-		unlock, err := state.Lock(dir)
-		if err != nil {
-			return fmt.Errorf("--state: %w", err)
-		}
-		defer unlock()
+	unlock, err := state.Lock(s.config.State)
+	if err != nil {
+		return fmt.Errorf("--state: %w", err)
 	}
+	defer unlock()
+	warn := func(text string) { logrus.Warn(text) }
+	live, unlockLive, err := state.LockLive(filepath.Dir(s.config.Control), warn)
+	if err != nil {
+		return fmt.Errorf("--state: %w", err)
+	}
+	defer unlockLive()
+	s.live = live
 	ready()
 	<-ctx.Done()
 	return nil

@@ -1,0 +1,110 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// shm is a directory in memory that each machine has. Any user may write there.
+const shm = "/dev/shm"
+
+var errNotOurs = errors.New("is not a directory of this user")
+
+// LockLive locks a directory in memory for the tables of a program whose runtime
+// directory that is. It is in the runtime directory, or in shm if that one is on a
+// disk: there, packets would wait whenever a page is written back.
+func LockLive(runtime string, warn func(string)) (dir string, unlock func(), err error) {
+	for above := runtime; ; above = filepath.Dir(above) {
+		switch memory, err := inMemory(above); {
+		case err == nil && memory:
+			dir = filepath.Join(runtime, "live")
+			unlock, err = Lock(dir)
+			return dir, unlock, err
+		case !errors.Is(err, unix.ENOENT) || above == filepath.Dir(above):
+			return lockIn(shm, runtime, warn)
+		}
+	}
+}
+
+// lockIn locks a directory in a directory where any user may write. Another user may
+// have made one of the name that is tried first. Then it has a name that nobody can
+// know before, and a link in the runtime directory leads to it.
+func lockIn(memory, runtime string, warn func(string)) (dir string, unlock func(), err error) {
+	link := filepath.Join(runtime, "live")
+	if dir, err = os.Readlink(link); err != nil || filepath.Dir(dir) != memory {
+		dir = filepath.Join(memory, "recentfs"+strings.ReplaceAll(runtime, "/", "-"))
+	}
+	unlock, err = Lock(dir)
+	if errors.Is(err, errNotOurs) {
+		warn(fmt.Sprintf("state: %v: the tables have another directory", err))
+		if dir, err = makeLinked(memory, link); err == nil {
+			unlock, err = Lock(dir)
+		}
+	}
+	if err != nil {
+		return "", nil, err
+	}
+	if ok, err := inMemory(dir); err == nil && !ok {
+		warn(fmt.Sprintf("state: %s is not on a tmpfs: packets may wait for a disk, and tables be damaged by a crash: mount a tmpfs at %s", dir, memory))
+	}
+	return dir, unlock, nil
+}
+
+// makeLinked makes a directory in memory, and a link to it.
+func makeLinked(memory, link string) (dir string, err error) {
+	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+		return "", err
+	}
+	if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	if dir, err = os.MkdirTemp(memory, "recentfs-"); err != nil {
+		return "", err
+	}
+	if err := os.Symlink(dir, link); err != nil {
+		return "", errors.Join(err, os.Remove(dir))
+	}
+	return dir, nil
+}
+
+// inMemory says whether a directory is on a tmpfs.
+func inMemory(dir string) (bool, error) {
+	var stat unix.Statfs_t
+	err := unix.Statfs(dir, &stat)
+	return stat.Type == unix.TMPFS_MAGIC, err
+}
+
+// makeDir makes a directory for us alone, if it is not there. Another user may have
+// made it, where that is allowed, to read the tables or to change them.
+func makeDir(dir string) error {
+	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
+		return err
+	}
+	return makeLast(dir)
+}
+
+// makeLast is makeDir where the directory above is there.
+func makeLast(dir string) error {
+	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return err
+	}
+	var stat unix.Stat_t
+	switch err := unix.Lstat(dir, &stat); {
+	case err != nil:
+		return fmt.Errorf("stat %s: %w", dir, err)
+	case stat.Mode&unix.S_IFMT != unix.S_IFDIR || int(stat.Uid) != os.Geteuid():
+		return fmt.Errorf("%s %w: remove it, or name another", dir, errNotOurs)
+	case stat.Mode&0o777 == 0o700:
+		return nil
+	}
+	err := os.Chmod(dir, 0o700)
+	if errors.Is(err, unix.EROFS) {
+		return nil // nobody can change it
+	}
+	return err
+}
