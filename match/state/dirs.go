@@ -90,6 +90,21 @@ func makeDir(dir string) error {
 
 // makeLast is makeDir where the directory above is there.
 func makeLast(dir string) error {
+	if err := makeOurs(dir); err != nil {
+		return err
+	}
+	info, err := os.Lstat(dir)
+	if err != nil || info.Mode().Perm() == 0o700 {
+		return err
+	}
+	if err := os.Chmod(dir, 0o700); !errors.Is(err, unix.EROFS) { // where nobody can write
+		return err
+	}
+	return nil
+}
+
+// makeOurs is makeLast for a directory whose mode is right, if it is there.
+func makeOurs(dir string) error {
 	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
@@ -99,12 +114,6 @@ func makeLast(dir string) error {
 		return fmt.Errorf("stat %s: %w", dir, err)
 	case stat.Mode&unix.S_IFMT != unix.S_IFDIR || int(stat.Uid) != os.Geteuid():
 		return fmt.Errorf("%s %w: remove it, or name another", dir, errNotOurs)
-	case stat.Mode&0o777 == 0o700:
-		return nil
 	}
-	err := os.Chmod(dir, 0o700)
-	if errors.Is(err, unix.EROFS) {
-		return nil // nobody can change it
-	}
-	return err
+	return nil
 }

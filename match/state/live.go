@@ -56,6 +56,10 @@ func (l *live) clean(isOld func(name string) bool) error {
 // Make implements recent.Memory.
 func (l *live) Make(size uint64) (recent.Mapping, error) {
 	path := filepath.Join(l.dir, fmt.Sprint(l.files.Add(1), freshSuffix))
+	// Somebody may have removed the directory, and the one above.
+	if err := errors.Join(makeOurs(filepath.Dir(l.dir)), makeOurs(l.dir)); err != nil {
+		return nil, err
+	}
 	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err

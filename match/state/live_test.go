@@ -178,6 +178,28 @@ func TestNextProcess(t *testing.T) {
 	}
 }
 
+// TestRemoved removes the directory in memory of tables that are in use. A table of a
+// new rule has its file there again.
+func TestRemoved(t *testing.T) {
+	dir := filepath.Join(memoryDir(t), "live/host")
+	h := start(t, dir, 1000, recent.DefaultParams(recent.Classic), recent.Info{Name: "t"})
+	if err := h.Check(h.Tables()); err != nil {
+		t.Error(err)
+	}
+	if err := os.RemoveAll(filepath.Dir(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Check(h.Tables()); err == nil || !strings.Contains(err.Error(), "table t has lost its file in memory") {
+		t.Errorf("Check says %v", err)
+	}
+	if _, err := h.CheckAll([]recent.Info{{Name: "new", CheckSet: recent.Set, Mask: recent.AllOnes}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := files(t, dir); got != "new.table" {
+		t.Errorf("there are %q", got)
+	}
+}
+
 // brief is a table's text with addresses, the place after the newest stamp, and
 // stamps less 1000.
 func brief(text string) (b string) {

@@ -98,6 +98,18 @@ func (d *Dir) Clean(tables []*recent.Table) error {
 	})
 }
 
+// Check says which tables have no file in memory any more, since somebody removed it.
+// None of them may come or go meanwhile.
+func (d *Dir) Check(tables []*recent.Table) error {
+	var errs []error
+	for _, t := range tables {
+		if _, err := os.Lstat(d.live.path(t.Name())); err != nil {
+			errs = append(errs, fmt.Errorf("table %s has lost its file in memory: %w", t.Name(), err))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // inUseAge is how old the time of a snapshot may become while its table has a rule.
 const inUseAge = 24 * time.Hour
 

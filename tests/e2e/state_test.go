@@ -186,3 +186,33 @@ func TestReadOnlyState(t *testing.T) {
 	})
 	d.Stop()
 }
+
+// TestRemovedState removes the directory in memory while a daemon uses it.
+func TestRemovedState(t *testing.T) {
+	d, start := keeper(t, sshSeen)
+	start("--sync", "1s")
+	d.Sh("echo +192.0.2.1 > ssh")
+	if err := os.RemoveAll(filepath.Join(filepath.Dir(d.Control), "live")); err != nil {
+		t.Fatal(err)
+	}
+	said := func(what string) {
+		t.Helper()
+		lab.Eventually(t, what, func() error {
+			if n := strings.Count(d.Output.String(), what); n != 1 {
+				return fmt.Errorf("%d times in\n%s", n, &d.Output)
+			}
+			return nil
+		})
+	}
+	said("table ssh has lost its file in memory")
+	d.SetRules(sshSeen[:strings.Index(sshSeen, "COMMIT")] + "-A QUEUE0 -m recent --set --name new\nCOMMIT\n")
+	d.Must("reload", "--control", d.Control)
+	d.Sh("echo +192.0.2.2 > new")
+	d.Stop()
+	said("table ssh has lost its file in memory")
+	start()
+	if got := d.Sh("cut -d' ' -f1 ssh new"); got != "src=192.0.2.1\nsrc=192.0.2.2\n" {
+		t.Errorf("the tables have %q", got)
+	}
+	d.Stop()
+}

@@ -67,7 +67,7 @@ func (s *Server) keepSnapshots(ctx context.Context, ready func()) error {
 	ready()
 	tick := time.NewTicker(s.config.Sync)
 	defer tick.Stop()
-	said := ""
+	said, lost := "", ""
 	if unix.Access(s.config.State, unix.W_OK) != nil { // say so now
 		said = logFailure(s.saveAll(), said)
 	}
@@ -75,6 +75,7 @@ func (s *Server) keepSnapshots(ctx context.Context, ready func()) error {
 		select {
 		case <-tick.C:
 			said = logFailure(s.saveAll(), said)
+			lost = s.logLost(lost)
 		case <-ctx.Done():
 			return nil
 		}
@@ -96,6 +97,28 @@ func logFailure(err error, said string) string {
 		return ""
 	}
 	return err.Error()
+}
+
+// logLost says which tables have no file in memory any more, unless it has said so
+// before. It returns what it said last.
+func (s *Server) logLost(said string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	text := ""
+	for _, i := range s.sorted() {
+		if i.state == nil {
+			continue
+		}
+		if err := i.state.Check(i.registry.Tables()); err != nil {
+			text += i.explain(err).Error() + "\n"
+		}
+	}
+	if text != said {
+		for line := range strings.Lines(text) {
+			logrus.Errorf("state: %s: it goes on, and is lost if recentfs is killed: restart recentfs", strings.TrimSuffix(line, "\n"))
+		}
+	}
+	return text
 }
 
 // Save implements control.Daemon.
