@@ -184,7 +184,15 @@ func TestReadOnlyState(t *testing.T) {
 		}
 		return nil
 	})
+
+	t.Log("the last save fails")
+	d.Sh("echo +192.0.2.2 > ssh")
+	mount(unix.MS_REMOUNT | unix.MS_RDONLY)
+	before = d.Output.String()
 	d.Stop()
+	if said := strings.TrimPrefix(d.Output.String(), before); !strings.Contains(said, "at the end tables are not saved, and stay in memory until a boot: snapshot of table ssh: ") {
+		t.Errorf("it said\n%s", said)
+	}
 }
 
 // TestRemovedState removes the directory in memory while a daemon uses it.

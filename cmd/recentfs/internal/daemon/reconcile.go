@@ -30,7 +30,7 @@ func (s *Server) selectNamespaces(ctx context.Context, ready func()) (err error)
 	ready()
 	<-ctx.Done()
 	if !s.leaving { // the next process has what is in memory
-		logFailure(s.saveAll(), "")
+		s.saveLast()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

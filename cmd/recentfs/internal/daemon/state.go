@@ -89,14 +89,26 @@ func logFailure(err error, said string) string {
 	case err == nil && said != "":
 		logrus.Info("state: the tables are saved again")
 	case err != nil && err.Error() != said:
-		for line := range strings.SplitSeq(err.Error(), "\n") {
-			logrus.Errorf("state: tables are not saved, and go on: %s", line)
-		}
+		logEach("tables are not saved, and go on", err)
 	}
 	if err == nil {
 		return ""
 	}
 	return err.Error()
+}
+
+// saveLast is saveAll at the end of recentfs.
+func (s *Server) saveLast() {
+	if err := s.saveAll(); err != nil {
+		logEach("at the end tables are not saved, and stay in memory until a boot", err)
+	}
+}
+
+// logEach says what is the matter, and why, with a line for each cause.
+func logEach(what string, err error) {
+	for line := range strings.SplitSeq(err.Error(), "\n") {
+		logrus.Errorf("state: %s: %s", what, line)
+	}
 }
 
 // logLost says which tables have no file in memory any more, unless it has said so
