@@ -25,6 +25,7 @@ const (
 	tableSuffix = ".table" // of a table's file, after the table's name
 	freshSuffix = ".fresh" // of a file that is no table's yet
 	badInfix    = ".bad-"  // in the name of a file that was set aside, before the time
+	badZone     = "Z"      // the end of such a name: no other file's name ends so
 	// step is how many bytes a file gets at a time. A packet waits for about 20 us
 	// when a table gets more.
 	step = 128 << 10
@@ -85,7 +86,8 @@ func (l *live) open(table string) (*mapping, error) {
 	}
 	info, err := file.Stat()
 	if err == nil && info.Size() == 0 {
-		err = fmt.Errorf("%s is empty", path)
+		setAside(path, errors.New("it is empty"), l.warn)
+		err = os.ErrNotExist // it is said
 	}
 	var m *mapping
 	if err == nil {
@@ -153,11 +155,15 @@ func (m *mapping) SetAside(why error) {
 
 // setAside renames a file that makes no sense, so that somebody may look at it.
 func setAside(path string, why error, warn func(string)) {
-	bad := path + badInfix + time.Now().UTC().Format("20060102T150405.000000000Z")
+	now := time.Now()
+	bad := path + badInfix + now.UTC().Format("20060102T150405.000000000"+badZone)
+	then := fmt.Sprintf("it is %s now", filepath.Base(bad))
 	if err := os.Rename(path, bad); err != nil {
-		why = errors.Join(why, err)
+		then = err.Error()
+	} else if err := os.Chtimes(bad, now, now); err != nil { // for Forget
+		then += fmt.Sprintf(": %v", err)
 	}
-	warn(fmt.Sprintf("state: %s cannot be used: %v: it is %s now", path, why, filepath.Base(bad)))
+	warn(fmt.Sprintf("state: %s cannot be used: %v: %s", path, why, then))
 }
 
 // Remove implements recent.Mapping.

@@ -114,25 +114,32 @@ func (d *Dir) Check(tables []*recent.Table) error {
 const inUseAge = 24 * time.Hour
 
 // Forget removes the snapshots of tables that are not among those, and have not been
-// for as long as keep. A file's time says so: those of the others are renewed.
+// for as long as keep. A file's time says so: those of the others are renewed. It also
+// removes what was set aside for as long.
 func (d *Dir) Forget(tables []*recent.Table, keep time.Duration) error {
 	inUse := names(tables)
-	files, err := os.ReadDir(d.saved)
+	return errors.Join(d.forget(d.saved, inUse, keep), d.forget(d.live.dir, inUse, keep))
+}
+
+func (d *Dir) forget(dir string, inUse map[string]bool, keep time.Duration) error {
+	files, err := os.ReadDir(dir)
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	var errs []error
 	for _, f := range files {
-		table, ours := tableOf(f.Name())
+		table, saved := tableOf(f.Name())
+		bad := strings.Contains(f.Name(), badInfix) && strings.HasSuffix(f.Name(), badZone)
 		info, err := f.Info()
-		if !ours || err != nil { // or it has just gone
+		if !saved && !bad || err != nil { // or it has just gone
 			continue
 		}
-		path, now := filepath.Join(d.saved, f.Name()), d.now()
+		stays := inUse[table] && !bad
+		path, now := filepath.Join(dir, f.Name()), d.now()
 		switch age := now.Sub(info.ModTime()); {
-		case inUse[table] && age > inUseAge:
+		case stays && age > inUseAge:
 			errs = append(errs, os.Chtimes(path, now, now))
-		case !inUse[table] && age > keep:
+		case !stays && age > keep:
 			errs = append(errs, os.Remove(path))
 		}
 	}
@@ -152,10 +159,7 @@ func (d *Dir) Remove() error {
 	return errors.Join(os.RemoveAll(d.live.dir), os.RemoveAll(d.saved))
 }
 
-// tableOf is the table whose snapshot, or snapshot that was set aside, has that name.
+// tableOf is the table whose snapshot has that name.
 func tableOf(name string) (table string, ok bool) {
-	if at := strings.LastIndex(name, badInfix); at >= 0 {
-		name = name[:at]
-	}
 	return strings.CutSuffix(strings.TrimSuffix(name, beforeSuffix), savedSuffix)
 }
