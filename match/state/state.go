@@ -134,12 +134,11 @@ func (d *Dir) forget(dir string, inUse map[string]bool, keep time.Duration) erro
 		if !saved && !bad || err != nil { // or it has just gone
 			continue
 		}
-		stays := inUse[table] && !bad
 		path, now := filepath.Join(dir, f.Name()), d.now()
 		switch age := now.Sub(info.ModTime()); {
-		case stays && age > inUseAge:
+		case inUse[table] && age > inUseAge:
 			errs = append(errs, os.Chtimes(path, now, now))
-		case !stays && age > keep:
+		case !inUse[table] && age > keep:
 			errs = append(errs, os.Remove(path))
 		}
 	}
