@@ -193,6 +193,11 @@ func TestReadOnlyState(t *testing.T) {
 	if said := strings.TrimPrefix(d.Output.String(), before); !strings.Contains(said, "at the end tables are not saved, and stay in memory until a boot: snapshot of table ssh: ") {
 		t.Errorf("it said\n%s", said)
 	}
+	start("--state", disk)
+	if got := d.Sh("cut -d' ' -f1 ssh"); got != "src=192.0.2.1\nsrc=192.0.2.2\n" {
+		t.Errorf("the table has %q", got)
+	}
+	d.Stop()
 }
 
 // TestRemovedState removes the directory in memory while a daemon uses it.
