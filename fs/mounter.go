@@ -154,6 +154,18 @@ func (m *Mountpoint) adopt(dir string, kind uint32) (err error) {
 	return m.mount()
 }
 
+// Abandon ends the mount of a process before, whose Files those are, and takes it away.
+// They are closed.
+func Abandon(left []*os.File) error {
+	conn, dev, err := device.Adopt(left, keptSize)
+	if err == nil {
+		memory := conn.Memory()
+		conn.Close()
+		memory.Close()
+	}
+	return abandon(dev, "")
+}
+
 // abandon ends the connection of a file system that nobody will serve, so that nobody
 // waits for it: somebody may still hold the descriptors. What is mounted on dir stays
 // there, dead, until another mount takes its place.

@@ -63,8 +63,11 @@ func keepRunning() error {
 	if err != nil {
 		return fmt.Errorf("--keep: %w", err)
 	}
-	args := slices.DeleteFunc(slices.Clone(os.Args), func(arg string) bool { return arg == "--keep" || arg == "--keep=true" })
-	code, err := handover.Keep(program, args)
+	without := func(args []string, flag string) []string {
+		return slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return arg == flag || arg == flag+"=true" })
+	}
+	first := without(os.Args, "--keep")
+	code, err := handover.Keep(program, first, without(first, "--takeover"), daemon.Abandon)
 	if err == nil && code != 0 {
 		err = keptError(code)
 	}

@@ -3,7 +3,9 @@ package daemon
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
+	"os"
 	"path/filepath"
 	"sync"
 
@@ -11,6 +13,9 @@ import (
 	"golang.org/x/sys/unix"
 
 	"recentfs/cmd/recentfs/internal/handover"
+	"recentfs/fs"
+	"recentfs/fs/procnet"
+	"recentfs/namespaces"
 )
 
 // The names of what outlives the process: see internal/handover. Those of queues have
@@ -88,12 +93,47 @@ func (o *outliving) give(name string, fds []int) error {
 // dropRest closes what the process before has left, and nobody wants.
 func (o *outliving) dropRest() {
 	o.mu.Lock()
-	names := o.before.Close()
+	rest := maps.Clone(o.before)
+	clear(o.before)
 	o.mu.Unlock()
-	for _, name := range names {
+	for name := range rest {
 		o.drop(name)
 		logrus.Infof("%s of the process before is not served any more", name)
 	}
+	Abandon(rest)
+}
+
+// Abandon takes away what nobody goes on with: mounts are unmounted, and queues are
+// unbound. So nobody waits for them.
+func Abandon(held handover.Held) {
+	for _, name := range []string{tablesMount, moduleMount} {
+		if fds := held.Take(name); len(fds) > 0 {
+			if err := fs.Abandon(asFiles(name, fds)); err != nil {
+				logrus.Warnf("%s: %v", name, err)
+			}
+			if name == moduleMount {
+				uncoverProcNet()
+			}
+		}
+	}
+	held.Close()
+}
+
+// uncoverProcNet takes a cover away that leads to a module which is gone.
+func uncoverProcNet() {
+	if module := procnet.Module(); module == "" || fs.IsLive(module) {
+		return
+	}
+	if err := procnet.Unmount(); err != nil {
+		logrus.Warn(err)
+	}
+}
+
+func asFiles(name string, fds []int) (files []*os.File) {
+	for _, fd := range fds {
+		files = append(files, os.NewFile(uintptr(fd), name))
+	}
+	return files
 }
 
 // takeOver gets what the process before has left, from the holder or, with
@@ -104,6 +144,9 @@ func (s *Server) takeOver(ctx context.Context, ready func()) (err error) {
 	before := handover.Received()
 	if s.config.TakeOver {
 		before.Close()
+		if err := s.checkBefore(); err != nil {
+			return fmt.Errorf("--takeover: %w: the other recentfs goes on", err)
+		}
 		if before, err = handover.Take(s.takeoverSocket()); err != nil {
 			return err
 		}
@@ -120,6 +163,24 @@ func (s *Server) takeOver(ctx context.Context, ready func()) (err error) {
 	ready()
 	<-ctx.Done()
 	o.dropRest() // as after a start that failed
+	return nil
+}
+
+// checkBefore finds what would stop a start, while another recentfs can still go on.
+func (s *Server) checkBefore() error {
+	selection, err := namespaces.Select(s.config.Netns)
+	if err != nil {
+		return err
+	}
+	defer selection.Close()
+	if _, err := selection.Present(); err != nil {
+		return err
+	}
+	for _, dir := range []string{s.config.Mountpoint, s.config.State} {
+		if info, err := os.Stat(dir); err == nil && !info.IsDir() {
+			return fmt.Errorf("%s is not a directory", dir)
+		}
+	}
 	return nil
 }
 
@@ -171,7 +232,9 @@ func (s *Server) handOver() error {
 		default:
 		}
 	} else {
-		err = s.successor.Give(s.outliving.given)
+		if err = s.successor.Give(s.outliving.given); err != nil {
+			Abandon(s.outliving.given)
+		}
 		s.successor.Close()
 	}
 	s.outliving.given.Close()

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"syscall"
 
 	"github.com/sirupsen/logrus"
@@ -69,11 +68,7 @@ func (s *Server) showModule(ctx context.Context, ready func()) (err error) {
 
 // mounter makes a mount, or goes on with that of the process before.
 func (s *Server) mounter(name string) fs.Mounter {
-	m := fs.Mounter{Keep: s.outliving.kept}
-	for _, fd := range s.outliving.take(name) {
-		m.Left = append(m.Left, os.NewFile(uintptr(fd), name))
-	}
-	return m
+	return fs.Mounter{Keep: s.outliving.kept, Left: asFiles(name, s.outliving.take(name))}
 }
 
 // stayMounted waits with a mount until ctx is done, and unmounts it, or leaves it to

@@ -172,6 +172,10 @@ func (s *Server) Wait(ctx context.Context, hangups, leaves <-chan os.Signal) {
 				logrus.Warn("nobody holds the mounts and queues for a next process: it needs --state, and --keep or systemd's service")
 				continue
 			}
+			if err := s.outliving.holder.Answers(); err != nil {
+				logrus.Warnf("who held the mounts and queues for a next process is gone: %v", err)
+				continue
+			}
 			logrus.Info("leaving mounts and queues to the next process")
 			s.leave(nil)
 			return

@@ -39,9 +39,9 @@ func Received() Held {
 			os.Unsetenv(name)
 		}
 	}()
-	pid, _ := strconv.Atoi(os.Getenv(listenPID))
-	n, _ := strconv.Atoi(os.Getenv(listenFDs))
-	if pid == 0 || pid != os.Getpid() && pid != os.Getppid() {
+	pid, _ := strconv.Atoi(os.Getenv(listenPID)) // without the variable it is nobody's
+	n, err := strconv.Atoi(os.Getenv(listenFDs))
+	if err != nil || pid != os.Getpid() && pid != os.Getppid() {
 		return nil
 	}
 	held := make(Held)
@@ -50,6 +50,11 @@ func Received() Held {
 		name := ""
 		if i < len(names) {
 			name = names[i]
+		}
+		// What was given is open, and this process has not opened it: otherwise there
+		// are fewer than the variable says.
+		if flags, err := unix.FcntlInt(uintptr(firstFD+i), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
+			break
 		}
 		unix.CloseOnExec(firstFD + i)
 		held.add(name, firstFD+i)

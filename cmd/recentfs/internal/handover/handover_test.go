@@ -3,6 +3,7 @@ package handover
 import (
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -34,8 +35,10 @@ func TestMain(m *testing.M) {
 func work(dir string) int {
 	leave := make(chan os.Signal, 1)
 	signal.Notify(leave, Leave, syscall.SIGTERM)
+	hangup := make(chan os.Signal, 1)
+	signal.Notify(hangup, syscall.SIGHUP)
 	held := Received()
-	var said []string
+	said := os.Args[1:]
 	for name, fds := range held {
 		text := name
 		for _, fd := range fds {
@@ -68,11 +71,16 @@ func work(dir string) int {
 	h.must(h.send("READY=1"))
 	h.must(os.WriteFile(filepath.Join(dir, "said.new"), []byte(fmt.Sprint(os.Getpid(), " ", strings.Join(said, ", "), "\n")), 0o600))
 	h.must(os.Rename(filepath.Join(dir, "said.new"), filepath.Join(dir, "said")))
-	switch s := <-leave; {
-	case s == Leave:
-		return 0
-	default:
-		return 7
+	for {
+		select {
+		case s := <-leave:
+			if s == Leave {
+				return 0
+			}
+			return 7
+		case <-hangup:
+			h.must(os.WriteFile(filepath.Join(dir, "hangup"), fmt.Append(nil, os.Getpid()), 0o600))
+		}
 	}
 }
 
@@ -88,6 +96,7 @@ type kept struct {
 	dir   string
 	pid   int // of the last worker that said something
 	ended chan string
+	left  []string // what nobody goes on with
 }
 
 func keep(t *testing.T) *kept {
@@ -95,7 +104,9 @@ func keep(t *testing.T) *kept {
 	k.do("first")
 	t.Setenv(workEnv, k.dir)
 	go func() {
-		code, err := Keep("/proc/self/exe", []string{"worker"})
+		code, err := Keep("/proc/self/exe", []string{"worker", "one"}, []string{"worker"}, func(held Held) {
+			k.left = slices.Sorted(maps.Keys(held))
+		})
 		k.ended <- fmt.Sprint(code, " ", err)
 	}()
 	return k
@@ -136,6 +147,9 @@ func (k *kept) end(want string) {
 		if got != want {
 			k.Errorf("it ended with %s, want %s", got, want)
 		}
+		if fmt.Sprint(k.left) != "[a b]" { // the worker removes nothing at its end
+			k.Errorf("left are %q", k.left)
+		}
 	case <-time.After(20 * time.Second):
 		k.Fatal("it goes on")
 	}
@@ -146,7 +160,7 @@ func (k *kept) end(want string) {
 func TestKeep(t *testing.T) {
 	before := lab.Descriptors(t)
 	k := keep(t)
-	k.await("")
+	k.await("one")
 	k.do("second")
 	if err := syscall.Kill(k.pid, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
@@ -163,6 +177,64 @@ func TestKeep(t *testing.T) {
 	k.end("7 <nil>")
 	if now := lab.Descriptors(t); now > before {
 		t.Errorf("%d descriptors are open, and %d were before", now, before)
+	}
+}
+
+// TestKeepSignals sends signals while one worker ends and the next one begins. They
+// wait until it is ready.
+func TestKeepSignals(t *testing.T) {
+	k := keep(t)
+	k.await("one")
+	send := func(s syscall.Signal) {
+		t.Helper()
+		if err := syscall.Kill(os.Getpid(), s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// leave ends a worker, and sends a signal at once.
+	leave := func(then syscall.Signal) {
+		t.Helper()
+		send(Leave)
+		for syscall.Kill(k.pid, 0) == nil {
+		}
+		send(then)
+	}
+	k.do("second")
+	leave(syscall.SIGHUP)
+	k.await("a a of first, b b of first")
+	lab.Eventually(t, "it gets the hangup", func() error {
+		text, err := os.ReadFile(filepath.Join(k.dir, "hangup"))
+		if err == nil && string(text) != fmt.Sprint(k.pid) {
+			return fmt.Errorf("worker %s got it, not %d", text, k.pid)
+		}
+		return err
+	})
+	k.do("third")
+	leave(syscall.SIGTERM)
+	k.await("a a of second, b b of second")
+	k.end("7 <nil>")
+}
+
+// TestReceived has an environment that says more than there is.
+func TestReceived(t *testing.T) {
+	for _, c := range []struct{ name, pid, n string }{
+		{"too many", fmt.Sprint(os.Getpid()), "100000"},
+		{"no number", fmt.Sprint(os.Getpid()), "99999999999999999999"},
+		{"negative", fmt.Sprint(os.Getpid()), "-5"},
+		{"of nobody", "", "1"},
+		{"of another", "1", "1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Setenv(listenPID, c.pid)
+			t.Setenv(listenFDs, c.n)
+			t.Setenv(listenNames, "a:b")
+			if held := Received(); len(held) > 0 { // what this process has opened is no one else's
+				t.Errorf("it received %v", held)
+			}
+			if os.Getenv(listenPID) != "" || os.Getenv(listenFDs) != "" {
+				t.Error("the environment stays")
+			}
+		})
 	}
 }
 
@@ -186,7 +258,7 @@ func TestKeepGivesUp(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			k := keep(t)
-			k.await("")
+			k.await("one")
 			c.do(k)
 			k.end(c.want)
 		})

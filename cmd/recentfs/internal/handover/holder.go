@@ -48,6 +48,11 @@ func (h *Holder) Remove(name string) error {
 	return h.send("FDSTOREREMOVE=1\nFDNAME=" + name)
 }
 
+// Answers is an error if the holder is gone.
+func (h *Holder) Answers() error {
+	return h.send("STATUS=leaving queues and mounts to the next process")
+}
+
 func (h *Holder) send(text string, fds ...int) error {
 	var rights []byte
 	if len(fds) > 0 {

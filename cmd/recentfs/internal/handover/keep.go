@@ -31,7 +31,9 @@ const (
 // keeper is the process of Keep.
 type keeper struct {
 	program string
-	args    []string // with the program's name
+	args    []string    // of the next worker, with the program's name
+	next    []string    // of all workers but the first
+	pending []os.Signal // that no worker has got yet
 	socket  *net.UnixConn
 	outer   *Holder // whoever started us and wants to know that we are ready; may be nil
 
@@ -46,12 +48,14 @@ type keeper struct {
 
 // Keep runs a program as a worker, and holds what the worker stores. When the worker
 // dies, or has left on SIGUSR2, the next one gets it. SIGTERM and SIGINT end the
-// worker, and Keep with it. It returns the worker's exit code.
-func Keep(program string, args []string) (code int, err error) {
+// worker, and Keep with it. It returns the worker's exit code. The first worker gets
+// first as its arguments, and each further one next, all with the program's name. If no
+// worker goes on with what is stored, abandon gets it.
+func Keep(program string, first, next []string, abandon func(Held)) (code int, err error) {
 	signals := make(chan os.Signal, 8)
 	signal.Notify(signals, syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, Leave)
 	defer signal.Stop(signals)
-	k := &keeper{program: program, args: args, store: make(Held), drained: make(chan struct{})}
+	k := &keeper{program: program, args: first, next: next, store: make(Held), drained: make(chan struct{})}
 	if k.outer, err = NewHolder(); err != nil {
 		return 1, err
 	}
@@ -61,8 +65,13 @@ func Keep(program string, args []string) (code int, err error) {
 	}
 	defer k.socket.Close()
 	go k.serve()
-	defer k.close()
-	return k.run(signals)
+	code, err = k.run(signals)
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	abandon(k.store)
+	k.store.Close()
+	k.outer.Close()
+	return code, err
 }
 
 // listen makes the socket for the worker's messages. It has no name that others could
@@ -91,11 +100,11 @@ func (k *keeper) run(signals <-chan os.Signal) (code int, err error) {
 		if err != nil {
 			return 1, err
 		}
-		status, last := k.watch(ready, ended, signals)
+		status, told := k.watch(ready, ended, signals)
 		switch code := exitCode(status); {
-		case last == syscall.SIGTERM, last == syscall.SIGINT:
+		case told == syscall.SIGTERM, told == syscall.SIGINT:
 			return code, nil
-		case last == Leave && code == 0:
+		case told == Leave && code == 0:
 			continue
 		case code == 0: // it has stopped by itself, in order
 			return 0, nil
@@ -123,20 +132,30 @@ func isClosed(c <-chan struct{}) bool {
 }
 
 // watch passes signals on to the worker until it has ended. It returns how it ended,
-// and the last signal to end or to leave.
-func (k *keeper) watch(ready <-chan struct{}, ended <-chan syscall.WaitStatus, signals <-chan os.Signal) (status syscall.WaitStatus, last os.Signal) {
+// and the signal that told it to, or nil. A worker that is not ready yet would die of a
+// signal, and one that has been told to end gets no other: they wait for it, or for the
+// next worker.
+func (k *keeper) watch(ready <-chan struct{}, ended <-chan syscall.WaitStatus, signals <-chan os.Signal) (status syscall.WaitStatus, told os.Signal) {
 	late := time.After(startTime)
+	getsReady := ready
 	for {
-		select {
-		case status := <-ended:
-			return status, last
-		case s := <-signals:
+		for getsReady == nil && told == nil && len(k.pending) > 0 {
+			s := k.pending[0]
+			k.pending = k.pending[1:]
 			if s != syscall.SIGHUP {
-				last = s
+				told = s
 			}
 			k.signal(s.(syscall.Signal))
+		}
+		select {
+		case status := <-ended:
+			return status, told
+		case s := <-signals:
+			k.pending = append(k.pending, s)
+		case <-getsReady:
+			getsReady = nil
 		case <-late:
-			if !isClosed(ready) {
+			if getsReady != nil {
 				logrus.Errorf("--keep: recentfs is not ready after %v, and is killed", startTime)
 				k.signal(syscall.SIGKILL)
 			}
@@ -162,6 +181,7 @@ func (k *keeper) start(ready chan struct{}) (<-chan syscall.WaitStatus, error) {
 		return nil, fmt.Errorf("--keep: start %s: %w", k.program, err)
 	}
 	k.worker, k.alive, k.ready = pid, true, ready
+	k.args = k.next
 	ended := make(chan syscall.WaitStatus, 1)
 	go func() { ended <- k.wait(pid) }()
 	return ended, nil
@@ -257,14 +277,6 @@ func closeAll(fds []int) {
 	for _, fd := range fds {
 		_ = unix.Close(fd) // it is ours
 	}
-}
-
-// close closes what the last worker has left.
-func (k *keeper) close() {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.store.Close()
-	k.outer.Close()
 }
 
 // exitCode is a worker's exit code as a shell has it.
