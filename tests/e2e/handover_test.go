@@ -2,7 +2,6 @@ package e2e
 
 import (
 	"encoding/binary"
-	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -221,14 +220,20 @@ func awaitReady(d *lab.Daemon, times int) {
 }
 
 // TestKills kills a daemon at random moments, under packets, writes, reads and reloads.
-// The next one goes on with what is held. Nothing is lost, nothing is done twice, and
-// nobody sees an error.
+// The next one goes on with what is held. Nothing is lost, nothing is done twice,
+// nobody sees an error, and nothing grows.
 func TestKills(t *testing.T) {
+	for run := range lab.Soak(1, 10) {
+		t.Run(fmt.Sprint(run), func(t *testing.T) { kills(t, 100) })
+	}
+}
+
+func kills(t *testing.T, times int) {
 	d, _ := keeper(t, outliveRules)
 	h := lab.NewHolder(t)
 	start := func() { h.Start(d, "-o", "ip_list_tot=4000000", "--state", filepath.Join(d.Dir, "state")) }
 	start()
-	before := d.Descriptors()
+	descriptors, stored, mounts := d.Descriptors(), h.Stored(), len(d.Mounts())
 	l := startLoad(t, d)
 	reloads := 0
 	stopped := make(chan struct{})
@@ -240,7 +245,7 @@ func TestKills(t *testing.T) {
 			}
 		}
 	}()
-	for range lab.Soak(100, 1000) {
+	for range times {
 		some := l.got.Load() + rand.Uint32N(600)
 		lab.Eventually(t, "packets go on", func() error {
 			if n := l.got.Load(); n < some {
@@ -253,8 +258,14 @@ func TestKills(t *testing.T) {
 	}
 	l.end()
 	<-stopped
-	if now := d.Descriptors(); now > before+2 { // a request of the control socket may be under way
-		t.Errorf("%d descriptors are open, and %d were at the start", now, before)
+	if now := d.Descriptors(); now > descriptors+2 { // a request of the control socket may be under way
+		t.Errorf("%d descriptors are open, and %d were at the start", now, descriptors)
+	}
+	if now := h.Stored(); now != stored || stored == 0 {
+		t.Errorf("%d descriptors are stored, and %d were at the start", now, stored)
+	}
+	if now := len(d.Mounts()); now != mounts {
+		t.Errorf("there are %d mounts, and %d were at the start", now, mounts)
 	}
 	t.Logf("%d reloads", reloads)
 	d.Stop()
@@ -296,8 +307,8 @@ func TestKeepGivesUp(t *testing.T) {
 	if code := d.Ended(); code != 1 || !strings.Contains(d.Output.String(), "rules:2: ") {
 		t.Errorf("it ended with %d:\n%s", code, &d.Output)
 	}
-	if err := os.WriteFile(d.File("w"), []byte("+192.0.2.1"), 0); !errors.Is(err, unix.ENOTCONN) {
-		t.Errorf("a write to a mount that nobody serves: %v", err)
+	if mounts := d.Mounts(); len(mounts) > 0 {
+		t.Errorf("mounts stay: %q", mounts)
 	}
 	if queues := d.NS.Queues(t); len(queues) > 0 {
 		t.Errorf("queues are bound: %v", queues)
@@ -321,6 +332,44 @@ func TestTakeover(t *testing.T) {
 		}
 		last = next
 	}
+	// A worker that --keep starts again takes over from nobody.
+	next := lab.NewDaemon(t, d.NS, outliveRules)
+	next.Mount, next.Control = d.Mount, d.Control
+	next.Start(append(args, "--state", filepath.Join(d.Dir, "state"), "--takeover", "--keep")...)
+	last.Ended()
+	if err := syscall.Kill(lab.Child(t, next.Process()), syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	awaitReady(next, 2)
+	l.goOn()
 	l.end()
-	last.Stop()
+	next.Stop()
+}
+
+// TestTakeoverRefused has a daemon that could not start. The other one goes on.
+func TestTakeoverRefused(t *testing.T) {
+	d, start := keeper(t, outliveRules)
+	start()
+	file := filepath.Join(d.Dir, "file")
+	if err := os.WriteFile(file, []byte("no directory"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, want string
+		args       []string
+	}{
+		{"mount point", "is not a directory", []string{"-m", file}},
+		{"namespace", "namespace", []string{"--netns", "nowhere"}},
+		{"state", "is not a directory", []string{"--state", file}},
+		{"rules", "no such file", []string{"--rules", "nowhere"}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cmd := d.Command(append([]string{"--state", filepath.Join(d.Dir, "state"), "--takeover"}, c.args...)...)
+			if got := d.NS.Finish(t, cmd); got.Code != 1 || !strings.Contains(got.Stderr, c.want) {
+				t.Errorf("%+v, want %q", got, c.want)
+			}
+			d.Sh("echo +192.0.2.1 > w")
+		})
+	}
+	d.Stop()
 }

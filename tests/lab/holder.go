@@ -57,6 +57,16 @@ func (h *Holder) Start(d *Daemon, args ...string) {
 	h.mu.Unlock() //lint:ignore SA2001 see above
 }
 
+// Stored is how many descriptors are stored.
+func (h *Holder) Stored() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, files := range h.stored {
+		n += len(files)
+	}
+	return n
+}
+
 func (h *Holder) prepare(cmd *exec.Cmd) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
