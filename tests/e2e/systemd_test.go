@@ -64,12 +64,12 @@ END`)
 	}
 
 	if times > 2 {
-		s.Sh("rm -r /etc/systemd/system/recentfs.service.d; systemctl daemon-reload; for _ in 1 2 3 4; do systemctl restart recentfs; done")
+		s.Sh("rm -r /etc/systemd/system/recentfs.service.d; systemctl daemon-reload; for _ in 1 2 3 4 5; do systemctl restart recentfs; done")
 	}
 	// It died too often: nobody holds anything, and nobody waits.
 	s.Sh(`
 		kill -9 $(systemctl show -P MainPID recentfs)
-		until [ $(systemctl is-active recentfs) = failed ]; do :; done`)
+		timeout 20 sh -c 'until [ $(systemctl is-active recentfs) = failed ]; do :; done' `)
 	if got := s.Run("cat", "/run/recentfs/xt_recent/T"); !strings.Contains(got.Stderr, "not connected") {
 		t.Errorf("cat of a file that nobody serves: %+v", got)
 	}
