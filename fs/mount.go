@@ -17,7 +17,6 @@ package fs
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -39,14 +38,11 @@ var goFuseLoop = false
 
 // Mountpoint is a mounted file system.
 type Mountpoint struct {
-	fs      *filesystem // nil where it shows no tables
-	served  fuse.RawFileSystem
-	dir     string       // absolute, without symbolic links
-	created []string     // the directories that were created for it, innermost first
-	dead    int          // the ID of the dead mount that it covers, or 0
-	hidden  []string     // the plain files in the directory under it
-	dev     uint64       // the mounted file system's st_dev
-	conn    *device.Conn // the last one that was served
+	fs     *filesystem // nil where it shows no tables
+	served fuse.RawFileSystem
+	sites  Sites
+	site   Site
+	conn   *device.Conn // the last one that was served
 
 	memory *device.Memory // outlives the process; nil if the mount does not
 	kept   *kept          // what is in it, or nil
@@ -80,67 +76,45 @@ func MountNamespaces(dir string, self func(pid uint32) string) (*Mountpoint, *Na
 
 // Hidden are the names of plain files in the directory under the mount, which
 // writers seem to have made while nothing was mounted there.
-func (m *Mountpoint) Hidden() []string { return m.hidden }
+func (m *Mountpoint) Hidden() []string { return m.site.Hidden }
 
 // Dir is the path of the mount, absolute and without symbolic links.
-func (m *Mountpoint) Dir() string { return m.dir }
+func (m *Mountpoint) Dir() string { return m.site.Dir }
 
 // mount mounts the file system and answers for it.
 func (m *Mountpoint) mount() error {
-	mounted, err := m.mountAlone()
-	if err != nil && mounted {
-		// After the lock: unmount needs a descriptor, and there may be no other.
-		err = errors.Join(err, m.unmount())
-	}
-	return err
-}
-
-// mountAlone is mount, while no other recentfs starts on the directory. After an
-// error it tells whether the mount is there.
-func (m *Mountpoint) mountAlone() (mounted bool, err error) {
-	defer lockMounts(m.dir)()
-	if err := m.lookUnder(); err != nil {
-		return false, err
-	}
 	again, err := m.mountAgain()
 	if err == nil && !again {
 		err = m.serve(m.served, device.Options())
 	}
-	if err != nil {
-		return false, err
+	if err == nil {
+		m.note()
 	}
-	err = m.detachDeadBelow()
-	m.note()
-	return true, err
+	return err
 }
 
 // serve mounts a file system and starts to answer for it.
 func (m *Mountpoint) serve(fs fuse.RawFileSystem, opts *fuse.MountOptions) error {
-	conn, err := device.Open(m.memory)
+	fd, err := m.sites.Attach(&m.site, -1)
 	if err != nil {
 		return err
 	}
+	if err := m.answer(fd, fs, opts); err != nil {
+		return errors.Join(fmt.Errorf("mount point %s: %w", m.site.Dir, err), m.sites.Take(&m.site))
+	}
+	return nil
+}
+
+// answer starts to answer for a file system that is mounted.
+func (m *Mountpoint) answer(fd int, fs fuse.RawFileSystem, opts *fuse.MountOptions) error {
+	conn := device.New(fd, m.memory)
 	if m.fs != nil {
 		m.fs.connect(conn)
 	}
-	if err := conn.Mount(m.dir, fsName, fsType); err != nil {
-		conn.Close()
-		return m.mountError(err)
+	if err := conn.Serve(fs, opts, goFuseLoop); err != nil {
+		return err
 	}
-	mounts, err := mountsOn(m.dir)
-	if err == nil && len(mounts) == 0 {
-		err = errors.New("somebody else unmounted it at once: try again")
-	}
-	if err != nil {
-		conn.Close() // which ends the mount, wherever it is
-	} else {
-		err = conn.Serve(fs, opts, goFuseLoop)
-	}
-	if err != nil {
-		unix.Unmount(m.dir, unix.MNT_DETACH)
-		return fmt.Errorf("mount point %s: %w", m.dir, err)
-	}
-	m.dev, m.conn = unix.Mkdev(uint32(mounts[0].Major), uint32(mounts[0].Minor)), conn
+	m.conn = conn
 	return nil
 }
 
@@ -155,50 +129,17 @@ func (m *Mountpoint) Unmount() error {
 		m.conn.Release()
 		return nil
 	}
-	err := m.unmount()
-	m.detachDead()
-	m.removeCreated()
-	if err == nil && m.memory != nil {
-		m.memory.Close()
-	}
-	return err
-}
-
-func (m *Mountpoint) unmount() error {
-	select {
-	case <-m.conn.Ended():
-		// umount -f and others end the connection and may leave the mount, dead.
-		if mounts, err := mountsOn(m.dir); err == nil && len(mounts) > 0 && m.is(mounts[0]) {
-			m.dead = mounts[0].ID // if it is dead: see detachDead
-		}
-		return nil
-	default:
-	}
-	mounts, err := mountsOn(m.dir)
-	if err != nil {
-		return fmt.Errorf("unmounting %s: %w", m.dir, err)
-	}
-	if len(mounts) == 0 {
-		return nil // someone else detached it, and it is still in use
-	}
-	if top := mounts[0]; !m.is(top) {
-		return fmt.Errorf("unmounting %s: %s is mounted over it: umount that first", m.dir, top.FSType)
-	}
-	err = unix.Unmount(m.dir, unix.UMOUNT_NOFOLLOW)
-	switch {
-	case err == nil:
+	ended := isClosed(m.conn.Ended())
+	unmounted, err := m.sites.Detach(&m.site, ended)
+	if unmounted {
 		select {
 		case <-m.conn.Ended():
 		case <-time.After(copiesWait):
-			err = fmt.Errorf("mount point %s has copies in other mount namespaces, as containers and 'recentfs exec' make them, or files that were open when somebody unmounted it: they end with this process: %w", m.dir, unix.EBUSY)
+			err = fmt.Errorf("mount point %s has copies in other mount namespaces, as containers and 'recentfs exec' make them, or files that were open when somebody unmounted it: they end with this process: %w", m.site.Dir, unix.EBUSY)
 		}
-	case errors.Is(err, unix.EBUSY):
-		if lazy := unix.Unmount(m.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); lazy != nil {
-			return fmt.Errorf("detaching %s: %w", m.dir, lazy)
-		}
-		err = fmt.Errorf("mount point %s is in use: it was detached, and its open files work until this process ends: %w", m.dir, err)
-	default:
-		return fmt.Errorf("unmounting %s: %w", m.dir, err)
+	}
+	if err == nil && m.memory != nil {
+		m.memory.Close()
 	}
 	return err
 }
@@ -206,25 +147,3 @@ func (m *Mountpoint) unmount() error {
 // Ended is closed when the mount has ended, by Unmount or by anyone's umount.
 // Restore may begin another.
 func (m *Mountpoint) Ended() <-chan struct{} { return m.conn.Ended() }
-
-// removeCreated removes the directories that findDir created, unless something
-// else is in them by now.
-func (m *Mountpoint) removeCreated() {
-	for _, dir := range m.created {
-		if err := os.Remove(dir); err != nil && !errors.Is(err, os.ErrNotExist) {
-			return
-		}
-	}
-}
-
-// mountError says what to do about a mount(2) that failed.
-func (m *Mountpoint) mountError(err error) error {
-	next := "choose another directory"
-	switch {
-	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES):
-		next = "run as root (CAP_SYS_ADMIN)"
-	case errors.Is(err, unix.ENODEV):
-		next = "this kernel has no FUSE: load its module (modprobe fuse)"
-	}
-	return fmt.Errorf("mount point %s: mount: %w: %s", m.dir, err, next)
-}

@@ -110,8 +110,8 @@ func TestMountMakesItsDirectory(t *testing.T) {
 	if info, err := os.Stat(base + "/with space"); err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("the directory above is %v, %v, want 755 whatever the umask is", info, err)
 	}
-	umount(t, m.dir, unix.MNT_DETACH)
-	if info, err := os.Stat(m.dir); err != nil || info.Mode().Perm() != 0o755 {
+	umount(t, m.Dir(), unix.MNT_DETACH)
+	if info, err := os.Stat(m.Dir()); err != nil || info.Mode().Perm() != 0o755 {
 		t.Errorf("the directory under the mount is %v, %v, want 755", info, err)
 	}
 	if err := m.Unmount(); err != nil {
@@ -229,7 +229,7 @@ func TestUnmountUnderAnother(t *testing.T) {
 }
 
 func TestErrorsSayWhatToDo(t *testing.T) {
-	m := &Mountpoint{dir: "/x"}
+	m := &Site{Dir: "/x"}
 	for _, c := range []struct {
 		err  error
 		want string

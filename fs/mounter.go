@@ -7,11 +7,8 @@ import (
 	"path/filepath"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
-	"github.com/moby/sys/mountinfo"
-	"golang.org/x/sys/unix"
 
 	"recentfs/fs/device"
-	"recentfs/fs/mountlist"
 )
 
 // Mounter mounts what may outlive this process. The zero Mounter mounts what ends with
@@ -24,6 +21,8 @@ type Mounter struct {
 	// Answer. If that cannot be, there is a new mount, and Anew says why. They are
 	// closed in any case. Keep must be true.
 	Left []*os.File
+	// Sites mounts and unmounts. If it is nil, this process does.
+	Sites Sites
 }
 
 // Mount is Mount of this package.
@@ -48,7 +47,7 @@ func (k Mounter) MountNamespaces(dir string, self func(pid uint32) string) (*Mou
 	if err != nil {
 		return nil, nil, err
 	}
-	ns.path = filepath.Join(m.dir, nsName)
+	ns.path = filepath.Join(m.site.Dir, nsName)
 	return m, ns, nil
 }
 
@@ -61,15 +60,19 @@ func (k Mounter) MountModule(dir string, module Module) (*Mountpoint, error) {
 
 // mount mounts what build makes. tables is that where it shows tables, and otherwise nil.
 func (k Mounter) mount(dir string, kind uint32, build func(*kept) (served fuse.RawFileSystem, tables *filesystem)) (*Mountpoint, error) {
+	if k.Sites == nil {
+		k.Sites = OwnSites{}
+	}
 	m, err := k.adopt(dir, kind)
 	if m == nil {
-		m = &Mountpoint{anew: err}
-		if m.dir, err = m.findDir(dir); err == nil && k.Keep {
-			err = m.keep(kind)
-		}
-		if err != nil {
-			m.removeCreated()
+		m = &Mountpoint{sites: k.Sites, anew: err}
+		if m.site, err = k.Sites.Find(dir); err != nil {
 			return nil, err
+		}
+		if k.Keep {
+			if err := m.keep(kind); err != nil {
+				return nil, errors.Join(err, m.giveUp())
+			}
 		}
 	}
 	m.served, m.fs = build(m.kept)
@@ -83,19 +86,24 @@ func (k Mounter) mount(dir string, kind uint32, build func(*kept) (served fuse.R
 		m.fs.settle()
 	}
 	if err := m.mount(); err != nil {
-		m.removeCreated()
 		if m.memory != nil {
 			m.memory.Close()
 		}
-		return nil, err
+		return nil, errors.Join(err, m.giveUp())
 	}
 	return m, nil
+}
+
+// giveUp removes what was made for a mount that could not be.
+func (m *Mountpoint) giveUp() error {
+	_, err := m.sites.Detach(&m.site, true)
+	return err
 }
 
 // keep gets memory that outlives the process.
 func (m *Mountpoint) keep(kind uint32) (err error) {
 	if m.memory, err = device.NewMemory(keptSize); err != nil {
-		return fmt.Errorf("mount point %s: %w", m.dir, err)
+		return fmt.Errorf("mount point %s: %w", m.site.Dir, err)
 	}
 	m.kept = keptIn(m.memory.Area())
 	m.kept.version, m.kept.kind = keptVersion, kind
@@ -107,9 +115,9 @@ func (m *Mountpoint) note() {
 	if m.kept == nil {
 		return
 	}
-	put(m.kept.dir[:], m.dir)
-	m.kept.dead, m.kept.created = int64(m.dead), int64(len(m.created))
-	m.memory.SetDev(m.dev)
+	put(m.kept.dir[:], m.site.Dir)
+	m.kept.dead, m.kept.created = int64(m.site.Dead), int64(len(m.site.Created))
+	m.memory.SetDev(m.site.Dev)
 }
 
 // adopt goes on with the mount of a process before. Without one it returns nil.
@@ -120,33 +128,36 @@ func (k Mounter) adopt(dir string, kind uint32) (*Mountpoint, error) {
 	conn, dev, err := device.Adopt(k.Left, keptSize)
 	if err != nil {
 		err = fmt.Errorf("mount point %s: the mount of the process before: %w", dir, err)
-		return nil, errors.Join(err, abandon(dev, dir))
+		return nil, errors.Join(err, k.Sites.Abandon(dev, dir))
 	}
-	m := &Mountpoint{conn: conn, memory: conn.Memory(), kept: keptIn(conn.Memory().Area()), dev: dev, waits: true, goesOn: true}
-	if err = m.adopt(dir, kind); err != nil {
+	m := &Mountpoint{sites: k.Sites, conn: conn, memory: conn.Memory(), kept: keptIn(conn.Memory().Area()), waits: true, goesOn: true}
+	if err = m.adopt(dir, kind, dev); err != nil {
 		err = fmt.Errorf("mount point %s: the mount of the process before: %w", dir, err)
 		conn.Close()
 		m.memory.Close()
-		return nil, errors.Join(err, abandon(dev, dir))
+		return nil, errors.Join(err, k.Sites.Abandon(dev, dir))
 	}
 	return m, nil
 }
 
 // adopt finds the mount that the process before has left.
-func (m *Mountpoint) adopt(dir string, kind uint32) (err error) {
+func (m *Mountpoint) adopt(dir string, kind uint32, dev uint64) (err error) {
 	if err := m.kept.check(kind); err != nil {
 		return err
 	}
-	if m.dir, err = m.findDir(dir); err != nil {
+	site, err := m.sites.Find(dir)
+	if err != nil {
 		return err
 	}
-	if was := text(m.kept.dir[:]); was != m.dir {
+	if was := text(m.kept.dir[:]); was != site.Dir {
 		return fmt.Errorf("it is on %s", was)
 	}
-	for above := m.dir; len(m.created) < int(m.kept.created); above = filepath.Dir(above) {
-		m.created = append(m.created, above)
+	site.Created = nil
+	for above := site.Dir; len(site.Created) < int(m.kept.created); above = filepath.Dir(above) {
+		site.Created = append(site.Created, above)
 	}
-	m.dead = int(m.kept.dead)
+	site.Dead, site.Dev = int(m.kept.dead), dev
+	m.site = site
 	// Somebody may have unmounted it: then what is open on it works.
 	if there, err := m.isThere(); err != nil || there {
 		return err
@@ -163,37 +174,7 @@ func Abandon(left []*os.File) error {
 		conn.Close()
 		memory.Close()
 	}
-	return abandon(dev, "")
-}
-
-// abandon ends the connection of a file system that nobody will serve, so that nobody
-// waits for it: somebody may still hold the descriptors. What is mounted on dir stays
-// there, dead, until another mount takes its place.
-func abandon(dev uint64, dir string) error {
-	if dev == 0 {
-		return nil
-	}
-	ours := Mountpoint{dev: dev}
-	mounts, err := mountlist.Get(func(m *mountinfo.Info) (skip, stop bool) { return m.FSType != fsType || !ours.is(m), false })
-	if err != nil {
-		return err
-	}
-	for _, m := range mounts {
-		// While this is open, the mount is busy, and only its connection ends.
-		fd, err := unix.Open(m.Mountpoint, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("%s: %w", m.Mountpoint, err)
-		}
-		err = unix.Unmount(m.Mountpoint, unix.MNT_FORCE|unix.UMOUNT_NOFOLLOW)
-		unix.Close(fd)
-		if real, _ := resolve(dir); m.Mountpoint != real && (err == nil || errors.Is(err, unix.EBUSY)) {
-			err = unix.Unmount(m.Mountpoint, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW)
-		}
-		if err != nil && !errors.Is(err, unix.EBUSY) {
-			return fmt.Errorf("unmounting %s: %w", m.Mountpoint, err)
-		}
-	}
-	return nil
+	return OwnSites{}.Abandon(dev, "")
 }
 
 // Anew is why the mount does not go on with the one of a process before. It is nil if
@@ -220,7 +201,7 @@ func (m *Mountpoint) Answer() error {
 		m.fs.settle()
 	}
 	if err := m.conn.Serve(m.served, device.Options(), false); err != nil {
-		return fmt.Errorf("mount point %s: %w", m.dir, err)
+		return fmt.Errorf("mount point %s: %w", m.site.Dir, err)
 	}
 	return nil
 }
@@ -231,7 +212,7 @@ func (m *Mountpoint) Answer() error {
 func (m *Mountpoint) Leave() error {
 	m.waits = true
 	if err := m.conn.Leave(); err != nil {
-		return fmt.Errorf("mount point %s: %w", m.dir, err)
+		return fmt.Errorf("mount point %s: %w", m.site.Dir, err)
 	}
 	return nil
 }

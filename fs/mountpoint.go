@@ -15,14 +15,14 @@ import (
 	"recentfs/fs/mountlist"
 )
 
-// findDir finds or creates the directory, and returns its path without symbolic
+// find finds or creates the directory, and returns its path without symbolic
 // links.
-func (m *Mountpoint) findDir(dir string) (real string, err error) {
+func (s *Site) find(dir string) (real string, err error) {
 	if dir, err = filepath.Abs(dir); err != nil {
 		return "", fmt.Errorf("mount point %s: %w", dir, err)
 	}
 	if real, err = resolve(dir); errors.Is(err, os.ErrNotExist) {
-		failed := m.mkdir(dir)
+		failed := s.mkdir(dir)
 		if real, err = resolve(dir); err != nil && failed != nil { // another recentfs may have made it
 			if errors.Is(failed, unix.EROFS) {
 				return "", fmt.Errorf("mount point %s cannot be made: its file system is read-only: mount a tmpfs there, or choose another directory", dir)
@@ -38,11 +38,11 @@ func (m *Mountpoint) findDir(dir string) (real string, err error) {
 
 // lookUnder makes sure that the mount hides nothing that it should not. The
 // directory under a dead mount is out of reach.
-func (m *Mountpoint) lookUnder() (err error) {
-	if m.dead, err = keepOneDead(m.dir); err != nil || m.dead != 0 {
+func (s *Site) lookUnder() (err error) {
+	if s.Dead, err = keepOneDead(s.Dir); err != nil || s.Dead != 0 {
 		return err
 	}
-	m.hidden, err = checkEmpty(m.dir)
+	s.Hidden, err = checkEmpty(s.Dir)
 	return err
 }
 
@@ -85,11 +85,11 @@ func resolveOnce(dir string) (path string, attached bool, err error) {
 	return path, len(mounts) > 0, err
 }
 
-// mkdir creates dir and what is missing above it, and notes them in created.
-func (m *Mountpoint) mkdir(dir string) error {
+// mkdir creates dir and what is missing above it, and notes them in Created.
+func (s *Site) mkdir(dir string) error {
 	err := os.Mkdir(dir, 0o755)
 	if errors.Is(err, os.ErrNotExist) {
-		switch above := m.mkdir(filepath.Dir(dir)); {
+		switch above := s.mkdir(filepath.Dir(dir)); {
 		case above == nil:
 			err = os.Mkdir(dir, 0o755)
 		case !errors.Is(above, os.ErrExist):
@@ -99,7 +99,7 @@ func (m *Mountpoint) mkdir(dir string) error {
 	if err != nil {
 		return err
 	}
-	m.created = append([]string{dir}, m.created...)
+	s.Created = append([]string{dir}, s.Created...)
 	return os.Chmod(dir, 0o755) // whatever the umask is: the modes of the files decide
 }
 

@@ -35,7 +35,7 @@ func mountNamespaces(t *testing.T, self func(pid uint32) string) *tree {
 			t.Error(err)
 		}
 	})
-	lab.WarmMount(t, m.dir)
+	lab.WarmMount(t, m.Dir())
 	return &tree{m, ns}
 }
 

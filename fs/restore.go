@@ -6,10 +6,7 @@ import (
 	"os"
 	"time"
 
-	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
-
-	"recentfs/fs/mountlist"
 )
 
 // Restore mounts again what somebody else has unmounted, and tells whether it had
@@ -26,11 +23,13 @@ func (m *Mountpoint) Restore() (restored bool, err error) {
 	if there, err := m.isThere(); err != nil || there {
 		return false, err
 	}
-	switch real, err := m.findDir(m.dir); {
+	switch site, err := m.sites.Find(m.site.Dir); {
 	case err != nil:
 		return false, err
-	case real != m.dir:
-		return false, fmt.Errorf("mount point %s: the path leads to %s by now: remove that link", m.dir, real)
+	case site.Dir != m.site.Dir:
+		return false, fmt.Errorf("mount point %s: the path leads to %s by now: remove that link", m.site.Dir, site.Dir)
+	default:
+		m.site.Created = append(site.Created, m.site.Created...)
 	}
 	if err := m.mount(); err != nil {
 		return false, err
@@ -38,23 +37,21 @@ func (m *Mountpoint) Restore() (restored bool, err error) {
 	return true, nil
 }
 
-// isThere tells whether the mount is on its directory and answers. Others may be
-// over it, there or above.
+// isThere tells whether the mount is on its directory and answers.
 func (m *Mountpoint) isThere() (bool, error) {
-	select {
-	case <-m.conn.Ended():
+	if isClosed(m.conn.Ended()) {
 		return false, nil
+	}
+	return m.sites.There(&m.site)
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
 	default:
+		return false
 	}
-	there := false
-	_, err := mountlist.Get(func(mount *mountinfo.Info) (skip, stop bool) {
-		there = there || mount.Mountpoint == m.dir && m.is(mount)
-		return true, there
-	})
-	if err != nil {
-		return false, fmt.Errorf("mount point %s: %w", m.dir, err)
-	}
-	return there, nil
 }
 
 // mountAgain mounts the connection that there is, and tells whether there is one.
@@ -62,8 +59,15 @@ func (m *Mountpoint) mountAgain() (bool, error) {
 	if m.conn == nil {
 		return false, nil
 	}
-	err := m.conn.Mount(m.dir, fsName, fsType)
-	if err == nil {
+	fd, err := m.conn.Device()
+	if errors.Is(err, unix.EBADF) {
+		return false, nil // it has ended
+	}
+	if err != nil {
+		return false, fmt.Errorf("mount point %s: %w", m.site.Dir, err)
+	}
+	defer unix.Close(fd)
+	if _, err = m.sites.Attach(&m.site, fd); err == nil {
 		return true, nil
 	}
 	select {
@@ -72,9 +76,9 @@ func (m *Mountpoint) mountAgain() (bool, error) {
 	case <-time.After(copiesWait):
 	}
 	if errors.Is(err, unix.EINVAL) {
-		return false, fmt.Errorf("mount point %s: mount: %w: before Linux 5.15 it comes back when its open files are closed", m.dir, err)
+		return false, fmt.Errorf("mount point %s: mount: %w: before Linux 5.15 it comes back when its open files are closed", m.site.Dir, unix.EINVAL)
 	}
-	return false, m.mountError(err)
+	return false, err
 }
 
 // WatchMounts sends to changed when a mount came or went in this process's mount

@@ -100,18 +100,26 @@ func TestRestoreHides(t *testing.T) {
 	}
 }
 
-// TestRestoreOnOldKernel has a kernel that does not mount a connection again: before
-// Linux 5.15 the error is EINVAL, as for a number that is no descriptor.
+// oldSites are those of a kernel before Linux 5.15, which does not mount a connection
+// again.
+type oldSites struct{ OwnSites }
+
+func (oldSites) Attach(s *Site, _ int) (int, error) {
+	return -1, s.mountError(unix.EINVAL)
+}
+
+// TestRestoreOnOldKernel has a kernel that does not mount a connection again.
 func TestRestoreOnOldKernel(t *testing.T) {
 	lab.NeedRoot(t)
-	conn, err := device.Open(nil)
+	fd, err := device.Open()
 	if err != nil {
 		t.Fatal(err)
 	}
-	conn.Close()
-	m := &Mountpoint{dir: lab.TempDir(t), conn: conn}
+	conn := device.New(fd, nil)
+	defer conn.Close()
+	m := &Mountpoint{sites: oldSites{}, site: Site{Dir: lab.TempDir(t)}, conn: conn}
 	again, err := m.mountAgain()
-	if again || !errors.Is(err, unix.EINVAL) || !strings.Contains(err.Error(), m.dir) || !strings.Contains(err.Error(), "it comes back when its open files are closed") {
+	if again || !errors.Is(err, unix.EINVAL) || !strings.Contains(err.Error(), m.site.Dir) || !strings.Contains(err.Error(), "it comes back when its open files are closed") {
 		t.Errorf("mounted again: %v, %v", again, err)
 	}
 }

@@ -44,8 +44,8 @@ func stacked(mounts []*mountinfo.Info) (stack []*mountinfo.Info) {
 }
 
 // is tells whether a mount is ours, or a copy of it.
-func (m *Mountpoint) is(mount *mountinfo.Info) bool {
-	return unix.Mkdev(uint32(mount.Major), uint32(mount.Minor)) == m.dev
+func (s *Site) is(m *mountinfo.Info) bool {
+	return unix.Mkdev(uint32(m.Major), uint32(m.Minor)) == s.Dev
 }
 
 // errOther says that another recentfs serves dir.
@@ -162,49 +162,49 @@ const moveMountBeneath = 0x200
 //
 // Another recentfs may have mounted since keepOneDead, where lockMounts did not
 // keep it away. The lower one of both stays, since the upper one always sees it.
-func (m *Mountpoint) detachDeadBelow() error {
-	mounts, err := mountsOn(m.dir)
+func (s *Site) detachDeadBelow() error {
+	mounts, err := mountsOn(s.Dir)
 	if err != nil {
-		return fmt.Errorf("mount point %s: %w", m.dir, err)
+		return fmt.Errorf("mount point %s: %w", s.Dir, err)
 	}
-	if len(mounts) < 2 || !m.is(mounts[0]) || mounts[1].FSType != fsType {
+	if len(mounts) < 2 || !s.is(mounts[0]) || mounts[1].FSType != fsType {
 		return nil
 	}
-	if mounts[1].ID != m.dead {
-		return errOther(m.dir)
+	if mounts[1].ID != s.Dead {
+		return errOther(s.Dir)
 	}
-	tree, err := unix.OpenTree(unix.AT_FDCWD, m.dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	tree, err := unix.OpenTree(unix.AT_FDCWD, s.Dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
 	if err != nil {
 		return nil // before Linux 5.2
 	}
 	defer unix.Close(tree)
-	if err := unix.Unmount(m.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
-		return fmt.Errorf("mount point %s: replacing the dead mount there: %w", m.dir, err)
+	if err := unix.Unmount(s.Dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err != nil {
+		return fmt.Errorf("mount point %s: replacing the dead mount there: %w", s.Dir, err)
 	}
-	if unix.MoveMount(tree, "", unix.AT_FDCWD, m.dir, unix.MOVE_MOUNT_F_EMPTY_PATH|moveMountBeneath) == nil {
-		if err = unix.Unmount(m.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err == nil {
-			m.dead = 0
+	if unix.MoveMount(tree, "", unix.AT_FDCWD, s.Dir, unix.MOVE_MOUNT_F_EMPTY_PATH|moveMountBeneath) == nil {
+		if err = unix.Unmount(s.Dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW); err == nil {
+			s.Dead = 0
 		}
 	} else {
-		err = unix.MoveMount(tree, "", unix.AT_FDCWD, m.dir, unix.MOVE_MOUNT_F_EMPTY_PATH)
+		err = unix.MoveMount(tree, "", unix.AT_FDCWD, s.Dir, unix.MOVE_MOUNT_F_EMPTY_PATH)
 	}
 	if err != nil {
-		return fmt.Errorf("mount point %s: replacing the dead mount there: %w", m.dir, err)
+		return fmt.Errorf("mount point %s: replacing the dead mount there: %w", s.Dir, err)
 	}
 	return nil
 }
 
 // detachDead detaches a dead mount that ours has covered until now.
-func (m *Mountpoint) detachDead() {
-	if m.dead == 0 {
+func (s *Site) detachDead() {
+	if s.Dead == 0 {
 		return
 	}
-	defer lockMounts(m.dir)()
-	mounts, err := mountsOn(m.dir)
-	if err != nil || len(mounts) == 0 || mounts[0].ID != m.dead {
+	defer lockMounts(s.Dir)()
+	mounts, err := mountsOn(s.Dir)
+	if err != nil || len(mounts) == 0 || mounts[0].ID != s.Dead {
 		return
 	}
-	if dead, _ := isDead(m.dir, mounts); dead && unix.Unmount(m.dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) == nil {
-		m.dead = 0
+	if dead, _ := isDead(s.Dir, mounts); dead && unix.Unmount(s.Dir, unix.MNT_DETACH|unix.UMOUNT_NOFOLLOW) == nil {
+		s.Dead = 0
 	}
 }

@@ -16,10 +16,10 @@ import (
 // unmounted is a mount point on dir, before the mount.
 func unmounted(t *testing.T, dir string) *Mountpoint {
 	t.Helper()
-	m := &Mountpoint{}
+	m := &Mountpoint{sites: OwnSites{}}
 	var err error
-	if m.dir, err = m.findDir(dir); err == nil {
-		err = m.lookUnder()
+	if m.site, err = m.sites.Find(dir); err == nil {
+		err = m.site.lookUnder()
 	}
 	if err != nil {
 		t.Fatal(err)
@@ -27,12 +27,19 @@ func unmounted(t *testing.T, dir string) *Mountpoint {
 	return m
 }
 
-// serveTables mounts and serves an empty folder.
+// serveTables mounts and serves an empty folder, whatever is mounted there by now.
 func (m *Mountpoint) serveTables(t *testing.T) {
 	t.Helper()
 	files, _ := newFilesystem(nil)
 	m.fs = files
-	if err := m.serve(files, device.Options()); err != nil {
+	fd, err := device.Open()
+	if err == nil {
+		err = m.site.mount(fd)
+	}
+	if err == nil {
+		err = m.answer(fd, files, device.Options())
+	}
+	if err != nil {
 		t.Fatal(err)
 	}
 }
@@ -118,7 +125,7 @@ func TestLiveMountBelow(t *testing.T) {
 		m := unmounted(t, dir)
 		mountElsewhere(t, dir)
 		m.serveTables(t)
-		err := m.detachDeadBelow()
+		err := m.site.detachDeadBelow()
 		if want := "another recentfs is mounted there"; err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("dead=%v: %v, want %q", dead, err, want)
 		}
@@ -141,7 +148,7 @@ func TestLiveMountAbove(t *testing.T) {
 	other := unmounted(t, dir)
 	m.serveTables(t)
 	other.serveTables(t)
-	if err := m.detachDeadBelow(); err != nil {
+	if err := m.site.detachDeadBelow(); err != nil {
 		t.Error(err)
 	}
 	if n := mounts(t, dir); n != 3 {

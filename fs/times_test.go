@@ -32,8 +32,8 @@ func TestTimesStay(t *testing.T) {
 		{"write", foo, func() error { return os.WriteFile(foo, []byte("+10.0.0.1\n"), 0) }},
 		{"flush", foo, func() error { return os.WriteFile(foo, []byte("/"), 0) }},
 		{"another table", h.dir, func() error { h.rule(t, "bar"); _, err := os.ReadDir(h.dir); return err }},
-		{"another namespace", several.dir + "/ns", func() error { _, err := several.Add("two"); return err }},
-		{"link", several.dir + "/self", func() error { _, err := os.Readlink(several.dir + "/self"); return err }},
+		{"another namespace", several.Dir() + "/ns", func() error { _, err := several.Add("two"); return err }},
+		{"link", several.Dir() + "/self", func() error { _, err := os.Readlink(several.Dir() + "/self"); return err }},
 		{"parameter", m.dir + "/parameters/ip_list_uid", func() error {
 			return os.WriteFile(m.dir+"/parameters/ip_list_uid", []byte("0"), 0)
 		}},

@@ -75,8 +75,8 @@ type Conn struct {
 	lost    []uint64 // the requests that it may not have answered
 	serving *loop    // nil before Serve and after Leave
 
-	// inUse is held for reading by each notification and by Mount, and for writing
-	// while fd is closed.
+	// inUse is held for reading by each notification and while fd is copied, and for
+	// writing while fd is closed.
 	inUse sync.RWMutex
 	fd    int // -1 when closed; guarded by inUse
 
@@ -84,22 +84,27 @@ type Conn struct {
 	size    atomic.Uint64 // see believed; not in use where there is memory
 }
 
-// Open opens the device. A connection that is not served is to be closed. With memory
-// it outlives the process, if somebody holds its Files. memory is for one connection
-// at a time.
-func Open(memory *Memory) (*Conn, error) {
+// Open opens the device, for New.
+func Open() (int, error) {
 	fd, err := unix.Open(path, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {
-		return nil, openError(err)
+		return -1, openError(err)
 	}
 	if err := checkDevice(fd); err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("open %s: %w", path, err)
+		return -1, fmt.Errorf("open %s: %w", path, err)
 	}
+	return fd, nil
+}
+
+// New is a connection by a descriptor of the device, which it closes at its end. A
+// connection that is not served is to be closed. With memory it outlives the process, if
+// somebody holds its Files. memory is for one connection at a time.
+func New(fd int, memory *Memory) *Conn {
 	if memory != nil {
 		memory.begin()
 	}
-	return &Conn{fd: fd, memory: memory, ended: make(chan struct{})}, nil
+	return &Conn{fd: fd, memory: memory, ended: make(chan struct{})}
 }
 
 // openError says what to do about a device that cannot be opened.
@@ -132,15 +137,27 @@ func checkDevice(fd int) error {
 	return fmt.Errorf("this is not the FUSE device but %s: remove it and make the device (mknod %s c 10 229), or give the container the device (--device %s)", kind, path, path)
 }
 
-// Mount attaches the connection to a directory. Since Linux 5.15 it can do so
-// again, as long as open files or another mount keep the mounted file system
+// Mount attaches the connection of a descriptor of the device to a directory. Since Linux 5.15 it
+// can do so again, as long as open files or another mount keep the mounted file system
 // (fuse_get_tree).
-func (c *Conn) Mount(dir, source, fsType string) error {
-	c.inUse.RLock() // so that the number is of no other connection
-	defer c.inUse.RUnlock()
+func Mount(fd int, dir, source, fsType string) error {
+	if err := checkDevice(fd); err != nil {
+		return err // it comes from another process
+	}
 	data := fmt.Sprintf("fd=%d,rootmode=%o,user_id=%d,group_id=%d,max_read=%d,allow_other,default_permissions",
-		c.fd, unix.S_IFDIR, os.Geteuid(), os.Getegid(), MaxRead)
+		fd, unix.S_IFDIR, os.Geteuid(), os.Getegid(), MaxRead)
 	return unix.Mount(source, dir, fsType, unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, data)
+}
+
+// Device is a copy of the device's descriptor, for Mount. The caller closes it.
+func (c *Conn) Device() (int, error) {
+	c.inUse.RLock()
+	defer c.inUse.RUnlock()
+	fd, err := unix.FcntlInt(uintptr(c.fd), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return -1, fmt.Errorf("duplicate the descriptor of %s: %w", path, err)
+	}
+	return fd, nil
 }
 
 // Close closes a connection. It must not be called while it is served.

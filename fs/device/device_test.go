@@ -16,11 +16,19 @@ import (
 
 func TestMain(m *testing.M) { lab.Main(m) }
 
+func openNew() (*Conn, error) {
+	fd, err := Open()
+	if err != nil {
+		return nil, err
+	}
+	return New(fd, nil), nil
+}
+
 // open opens the device until the test ends.
 func open(t *testing.T) *Conn {
 	t.Helper()
 	lab.NeedRoot(t)
-	c, err := Open(nil)
+	c, err := openNew()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,7 +47,7 @@ func TestOpen(t *testing.T) {
 		t.Errorf("flags %#x, %v, want FD_CLOEXEC", flags, err)
 	}
 	lab.FewDescriptors(t, func() error {
-		c, err := Open(nil)
+		c, err := openNew()
 		if err == nil {
 			c.Close()
 		}
@@ -97,7 +105,7 @@ func TestServeFails(t *testing.T) {
 			var err error // of the call that has enough
 			var few []string
 			lab.FewDescriptors(t, func() error {
-				conn, failed := Open(nil)
+				conn, failed := openNew()
 				if failed != nil {
 					return failed
 				}
