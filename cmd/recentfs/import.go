@@ -42,7 +42,8 @@ An address that the table has already gets the times that it lacks; one that is
 seen now stays as it is. So the same import twice changes nothing more. As many of
 the newest times stay as the table keeps, and where it is full, the addresses seen
 least recently go. If a line is wrong, all wrong lines are printed, and nothing is
-imported. What is to be imported waits in a file in TMPDIR meanwhile.`,
+imported. What is to be imported waits in a file in TMPDIR meanwhile. Only root may
+import.`,
 		Example: `  recentfs import tables.json
   recentfs import --kernel
   ssh other 'cat /proc/net/xt_recent/SSH; grep ^jiffies: /proc/timer_list >&2' > SSH

@@ -17,7 +17,7 @@ their addresses. Where the file has an error, the old rules stay.
 The file of --modprobe-conf is read again too. A table that gets room for fewer
 addresses or stamps keeps the newest; new tables get new permissions and owners.
 reload prints what became of parameters that changed. What was given by flags
-needs a restart.`,
+needs a restart. Only root may ask.`,
 		Example: "  recentfs reload",
 		RunE: asRunError(func(cmd *cobra.Command, _ []string) error {
 			return control.NewClient(path).Reload(cmd.OutOrStdout())

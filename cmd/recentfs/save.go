@@ -13,7 +13,7 @@ func saveCommand() *cobra.Command {
 		Short: "Make a running recentfs save its tables now",
 		Long: `save writes the tables of a recentfs that runs with --state to its directory, and
 returns when they are on the disk. recentfs does so by itself every 30 seconds
-(--sync), and when it ends.`,
+(--sync), and when it ends. Only root may ask.`,
 		Example: "  recentfs save",
 		RunE: asRunError(func(*cobra.Command, []string) error {
 			return control.NewClient(path).Save()

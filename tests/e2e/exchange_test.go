@@ -176,7 +176,7 @@ func TestExportUnreadable(t *testing.T) {
 	if got.Code != 1 || !strings.Contains(got.Stdout, "192.0.2.2") || strings.Count(got.Stdout, "\n") != 1 || !strings.Contains(got.Stderr, "ssh: permission denied") {
 		t.Errorf("%+v", got)
 	}
-	if got := d.As(1000, 1000, "echo ::1 | "+lab.Program(t)+" import --table web --control "+d.Control); got.Code != 1 || !strings.Contains(got.Stderr, "only root may speak to a running recentfs") {
+	if got := d.As(1000, 1000, "echo ::1 | "+lab.Program(t)+" import --table web --control "+d.Control); got.Code != 1 || !strings.Contains(got.Stderr, "only root and the group recentfs may speak to a running recentfs") {
 		t.Errorf("import: %+v", got)
 	}
 }

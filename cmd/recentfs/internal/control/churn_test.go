@@ -9,17 +9,21 @@ import (
 	"os/exec"
 	"slices"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"recentfs/tests/lab"
 )
 
 // TestMain is a process of TestChurn if it is called with these variables.
 func TestMain(m *testing.M) {
 	if path := os.Getenv("CHURN_SOCKET"); path != "" {
 		held, _ := strconv.Atoi(os.Getenv("CHURN_HELD"))
-		for range 2 {
+		threads, _ := strconv.Atoi(os.Getenv("CHURN_THREADS"))
+		for range threads {
 			go churn(path, os.Getenv("CHURN_TEXT"), held)
 		}
 		_, _ = io.Copy(io.Discard, os.Stdin) // until the test ends
@@ -32,7 +36,10 @@ func TestMain(m *testing.M) {
 // last held connections open.
 func churn(path, text string, held int) {
 	var open []int
-	for {
+	for n := 0; ; n++ {
+		if n == 3 {
+			fmt.Println("at work")
+		}
 		fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 		if err != nil {
 			panic(err)
@@ -49,19 +56,27 @@ func churn(path, text string, held int) {
 // TestChurn has a process connect in a loop and ask for nothing. All others are
 // answered.
 func TestChurn(t *testing.T) {
+	const rules = "GET /rules HTTP/1.1\r\nHost: recentfs\r\n\r\n"
 	for _, c := range []struct {
 		name string
 		text string // what it sends
 		held int    // how many connections each thread keeps open
+		// It has so many threads, and the user.
+		threads int
+		uid     uint32
 	}{
-		{"connections that end at once", "", 0},
-		{"connections that stay", "", 2 * maxConnections},
-		{"half a request", "GET /rul", 2 * maxConnections},
+		{"connections that end at once", "", 0, 2, 0},
+		{"connections that stay", "", 2 * maxConnections, 2, 0},
+		{"half a request", "GET /rul", 2 * maxConnections, 2, 0},
+		{"another user, more threads than may wait to be accepted", rules, 2, maxConnections, 65534},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			path := t.TempDir() + "/c.sock"
+			path := lab.TempDir(t) + "/c.sock"
 			s, err := Listen(path)
 			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Chmod(path, 0o666); err != nil { // the other user is in the group
 				t.Fatal(err)
 			}
 			// With the usual 4096 places each request would wait for long.
@@ -70,9 +85,14 @@ func TestChurn(t *testing.T) {
 				t.Fatal(err)
 			}
 			serveUntilEnd(t, s, quick())
-			churner := exec.Command(os.Args[0])
-			churner.Env = append(os.Environ(), "CHURN_SOCKET="+path, fmt.Sprint("CHURN_HELD=", c.held), "CHURN_TEXT="+c.text)
+			churner := exec.Command("/proc/self/exe")
+			churner.Env = append(os.Environ(), "CHURN_SOCKET="+path, fmt.Sprint("CHURN_HELD=", c.held), "CHURN_TEXT="+c.text, fmt.Sprint("CHURN_THREADS=", c.threads))
+			churner.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: c.uid, Gid: c.uid}}
 			end, err := churner.StdinPipe()
+			if err != nil {
+				t.Fatal(err)
+			}
+			out, err := churner.StdoutPipe()
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -81,6 +101,9 @@ func TestChurn(t *testing.T) {
 			}
 			defer churner.Wait()
 			defer end.Close()
+			if _, err := out.Read(make([]byte, 1)); err != nil {
+				t.Fatal(err)
+			}
 			for i := range 20 {
 				client := NewClient(path)
 				if err := client.Rules(io.Discard, ""); err != nil {
@@ -96,16 +119,24 @@ func TestChurn(t *testing.T) {
 
 // TestMakeRoom has a new connection replace one of others.
 func TestMakeRoom(t *testing.T) {
+	own := uint32(os.Geteuid())
+	of := func(pid int32, uid uint32) conn { return conn{peer: peer{pid, uid}} }
 	for _, c := range []struct {
 		name   string
 		open   []conn
 		closed int // index, or -1 if none
 	}{
 		{"the oldest", []conn{{}, {}}, 0},
-		{"of the process that has most", []conn{{pid: 1}, {pid: 2}, {pid: 2}}, 1},
+		{"of the process that has most", []conn{of(1, 7), of(2, 7), of(2, 7)}, 1},
+		{"of the user who has most, in many processes", []conn{of(1, 7), of(2, 8), of(1, 7), of(3, 8), of(4, 8)}, 1},
+		{"of the process of that user", []conn{of(1, 7), of(1, 7), of(2, 8), of(3, 8), of(3, 8)}, 3},
+		{"of a number that is also another user's process", []conn{of(1, 7), of(1, 8), of(2, 8)}, 1},
+		{"none of root's", []conn{of(1, 0), of(1, 0), of(2, 7)}, 2},
+		{"none of the daemon's own user's", []conn{of(1, own), of(1, own), of(2, 7)}, 2},
+		{"of root's, where only that is idle", []conn{of(1, 0), of(1, 0), {peer: peer{2, 7}, state: atWork}}, 0},
 		{"a silent one", []conn{{state: asking}, {state: answering}, {}}, 2},
-		{"of the process that has most, though others are silent", []conn{{pid: 1}, {pid: 2, state: asking}, {pid: 2, state: asking}}, 1},
-		{"those at work do not count", []conn{{pid: 1, state: atWork}, {pid: 1, state: atWork}, {pid: 1}, {pid: 2}, {pid: 2}}, 3},
+		{"of the process that has most, though others are silent", []conn{of(1, 7), {peer: peer{2, 7}, state: asking}, {peer: peer{2, 7}, state: asking}}, 1},
+		{"those at work do not count", []conn{{peer: peer{1, 7}, state: atWork}, {peer: peer{1, 7}, state: atWork}, of(1, 7), of(2, 7), of(2, 7)}, 3},
 		{"without a silent one, the oldest", []conn{{state: asking}, {state: answering}}, 0},
 		{"an answer that leaves", []conn{{state: atWork}, {state: answering}}, 1},
 		{"none at work", []conn{{state: atWork}, {state: atWork}}, -1},
@@ -134,7 +165,7 @@ func TestLateReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &limiter{Listener: socket, max: 2}
+	l := &limiter{Listener: socket, max: 2, peerOf: peerOf}
 	defer l.Close()
 	var accepted []net.Conn
 	for i := range 3 {
@@ -151,8 +182,8 @@ func TestLateReader(t *testing.T) {
 			t.Fatal(err)
 		}
 		defer c.Close()
-		if pid := c.(*conn).pid; int(pid) != os.Getpid() {
-			t.Errorf("the connection is of process %d, want %d", pid, os.Getpid())
+		if got, want := c.(*conn).peer, (peer{int32(os.Getpid()), uint32(os.Geteuid())}); got != want {
+			t.Errorf("the connection is of %v, want %v", got, want)
 		}
 		c.SetReadDeadline(time.Now().Add(10 * time.Second))
 		accepted = append(accepted, c)

@@ -24,7 +24,9 @@ type Client struct {
 // request.
 func NewClient(path string) *Client {
 	dial := func(ctx context.Context, _, _ string) (net.Conn, error) { return dial(ctx, path) }
-	return &Client{path, http.Client{Transport: &http.Transport{DialContext: dial, DisableKeepAlives: true}}}
+	return &Client{path, http.Client{Transport: &http.Transport{
+		DialContext: dial, DisableKeepAlives: true, ExpectContinueTimeout: 2 * clientTime, // a turn may take clientTime to come
+	}}}
 }
 
 const (
@@ -71,14 +73,18 @@ func (c *Client) Save() error {
 
 // Import has the daemon merge what body has into the tables of the network namespace
 // of that name, or of the caller's own. It writes what became of it. body has size
-// bytes, for exchange.Decode.
+// bytes, for exchange.Decode. It sends them only once the daemon asks for them.
 func (c *Client) Import(w io.Writer, body io.Reader, size int64, netns string) error {
-	return c.request(w, &http.Request{Method: http.MethodPost, URL: of(netns, "/import"), Body: io.NopCloser(body), ContentLength: size})
+	return c.request(w, &http.Request{
+		Method: http.MethodPost, URL: of(netns, "/import"), Header: http.Header{"Expect": {"100-continue"}},
+		Body: io.NopCloser(body), ContentLength: size,
+	})
 }
 
 // request writes the answer to w. An answer that is an error is an Error.
 func (c *Client) request(w io.Writer, r *http.Request) error {
 	r.URL.Scheme, r.URL.Host = "http", "recentfs"
+	r.ProtoMajor, r.ProtoMinor = 1, 1 // otherwise it does not wait for 100 Continue
 	answer, err := c.http.Do(r)
 	if err != nil {
 		return c.explain(err)
@@ -100,7 +106,7 @@ func (c *Client) explain(err error) error {
 	var failed *net.OpError
 	switch {
 	case errors.Is(err, os.ErrPermission):
-		return fmt.Errorf("%s: only root may speak to a running recentfs", c.path)
+		return fmt.Errorf("%s: only root and the group %s may speak to a running recentfs: sudo usermod -aG %[2]s USER, and log in again", c.path, group)
 	case errors.Is(err, os.ErrNotExist), errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%s: no recentfs answers there: start one with 'recentfs run', or name its --control", c.path)
 	case errors.Is(err, syscall.EAGAIN):

@@ -1,10 +1,15 @@
 // Package control is how recentfs commands speak to a running recentfs: HTTP
-// over a unix socket that only root may open.
+// over a unix socket. Root may open it, the daemon's own user, and the group recentfs
+// where there is one. Members of the group read, the others also change: the daemon asks
+// the kernel who has connected.
 //
 //	GET  /rules[?netns=NAME]   the rules at work with their counters, as text
 //	POST /reload               reads the rules and parameters again; what changes besides the rules, as text
 //	POST /save                 saves the tables on the disk
 //	POST /import[?netns=NAME]  merges the addresses of the body into the tables; what became of them, as text
+//
+// Nothing of this shows what is in a table, and only those who may do everything put
+// something in. So no table's own permissions are asked here.
 //
 // An answer's status says whose fault an error is: 4xx is the asker's, 5xx is
 // the daemon's. The body of an error says what is wrong, a line for each fault.
@@ -13,11 +18,12 @@
 // a header of about maxHeader bytes, and a body only where one is named above. The
 // request must arrive within clientTime, of a body each part within clientTime after
 // the one before, and the client must read the answer within clientTime. There are at
-// most maxConnections connections. A new one replaces one of the process that has
-// most of them: one on which nothing has been sent, the oldest first, or if there is
-// none, the one that has waited longest for its client or its turn. A request at
-// work is never replaced. So silent clients cannot keep others out, nor can a
-// process that connects in a loop.
+// most maxConnections connections. A new one replaces one of the user who has most of
+// them, and of the process of that user which has most: one on which nothing has been
+// sent, the oldest first, or if there is none, the one that has waited longest for its
+// client or its turn. Root and the daemon's own user lose none while there is one of
+// another. A request at work is never replaced. So silent clients cannot keep others
+// out, nor can a process that connects in a loop, nor a user with many of them.
 //
 // The daemon works at maxRules requests for rules, maxReloads reloads and
 // maxImports imports at once, which is less than maxConnections, so that there always is a connection to

@@ -16,6 +16,7 @@ type handler struct {
 	work   func(w io.Writer, r *http.Request) error
 	atWork chan struct{} // holds an element for each request at work
 	body   bool          // a request has one
+	change bool          // only some may ask for it: peer.mayChange
 }
 
 func newHandler(d Daemon) http.Handler {
@@ -23,15 +24,15 @@ func newHandler(d Daemon) http.Handler {
 	reload := func(w io.Writer, _ *http.Request) error { return d.Reload(w) }
 	save := func(io.Writer, *http.Request) error { return d.Save() }
 	load := func(w io.Writer, r *http.Request) error {
-		err := d.Import(w, r.Body, r.URL.Query().Get("netns"), int(connOf(r).pid))
+		err := d.Import(w, r.Body, r.URL.Query().Get("netns"), int(connOf(r).peer.pid))
 		_, _ = io.Copy(io.Discard, r.Body) // the client reads no answer before it has sent all
 		return err
 	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /rules", &handler{rules, make(chan struct{}, maxRules), false})
-	mux.Handle("POST /reload", &handler{reload, make(chan struct{}, maxReloads), false})
-	mux.Handle("POST /save", &handler{save, make(chan struct{}, 1), false})
-	mux.Handle("POST /import", &handler{load, make(chan struct{}, maxImports), true})
+	mux.Handle("GET /rules", &handler{rules, make(chan struct{}, maxRules), false, false})
+	mux.Handle("POST /reload", &handler{reload, make(chan struct{}, maxReloads), false, true})
+	mux.Handle("POST /save", &handler{save, make(chan struct{}, 1), false, true})
+	mux.Handle("POST /import", &handler{load, make(chan struct{}, maxImports), true, true})
 	return mux
 }
 
@@ -62,6 +63,11 @@ func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // do does the work of a request. Its text is kept until the work is done, so
 // that a slow client holds no lock of the daemon.
 func (h *handler) do(text io.Writer, r *http.Request) error {
+	if h.change {
+		if err := connOf(r).peer.check(r); err != nil {
+			return err
+		}
+	}
 	if r.ContentLength != 0 && !h.body {
 		return &Error{http.StatusRequestEntityTooLarge, errors.New("a request has no body")}
 	}

@@ -75,7 +75,7 @@ func TestSlowBody(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				l := newPipes()
-				serveUntilEnd(t, newServer(l), quick())
+				serveUntilEnd(t, newPipeServer(l), quick())
 				client := l.dial()
 				sent := make(chan struct{})
 				go func() {

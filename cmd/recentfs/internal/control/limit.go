@@ -1,6 +1,7 @@
 package control
 
 import (
+	"cmp"
 	"errors"
 	"net"
 	"slices"
@@ -17,7 +18,8 @@ import (
 // would keep the others out.
 type limiter struct {
 	net.Listener
-	max int
+	max    int
+	peerOf func(net.Conn) peer
 
 	mu sync.Mutex
 	// open has the connections in the order in which they came to their states;
@@ -39,7 +41,7 @@ const (
 type conn struct {
 	net.Conn
 	limiter *limiter
-	pid     int32 // of the process that connected
+	peer    peer
 	state   state // guarded by limiter.mu
 }
 
@@ -58,7 +60,7 @@ func (l *limiter) Accept() (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &conn{Conn: accepted, limiter: l, pid: peer(accepted)}
+	c := &conn{Conn: accepted, limiter: l, peer: l.peerOf(accepted)}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if len(l.open) >= l.max {
@@ -68,35 +70,39 @@ func (l *limiter) Accept() (net.Conn, error) {
 	return c, nil
 }
 
-// makeRoom closes a connection that is not at work, of the process that has most of
-// them: the oldest silent one, or if there is none, the first in line. mu is held.
+// makeRoom closes a connection that is not at work. It takes one of those who may not
+// change anything, if there is one, of the user who has most of them, and of the process
+// of that user which has most: the oldest silent one, or if there is none, the first in
+// line. mu is held.
 func (l *limiter) makeRoom() {
-	count, most := make(map[int32]int), int32(0)
+	users, processes := make(map[uint32]int), make(map[peer]int)
+	var idle []*conn
 	for _, c := range l.open {
-		if c.state == atWork {
-			continue
-		}
-		if count[c.pid]++; count[c.pid] > count[most] {
-			most = c.pid
-		}
-	}
-	var first *conn
-	for _, c := range l.open {
-		if c.pid != most || c.state == atWork {
-			continue
-		}
-		if c.state == silent && !c.hasInput() {
-			first = c
-			break
-		}
-		if first == nil {
-			first = c
+		if c.state != atWork {
+			idle = append(idle, c)
+			users[c.peer.uid]++
+			processes[c.peer]++
 		}
 	}
-	if first != nil {
-		first.remove()
-		first.Conn.Close()
+	if len(idle) == 0 {
+		return
 	}
+	most := slices.MinFunc(idle, func(a, b *conn) int {
+		if a.peer.mayChange() != b.peer.mayChange() {
+			if a.peer.mayChange() {
+				return 1
+			}
+			return -1
+		}
+		return cmp.Or(users[b.peer.uid]-users[a.peer.uid], processes[b.peer]-processes[a.peer])
+	}).peer
+	idle = slices.DeleteFunc(idle, func(c *conn) bool { return c.peer != most })
+	first := idle[0]
+	if i := slices.IndexFunc(idle, func(c *conn) bool { return c.state == silent && !c.hasInput() }); i >= 0 {
+		first = idle[i]
+	}
+	first.remove()
+	first.Conn.Close()
 }
 
 // closeUnasked closes the connections that have not sent all of a request, or
@@ -121,16 +127,6 @@ func (c *conn) hasInput() (has bool) {
 		has = err == nil && n > 0
 	})
 	return has
-}
-
-// peer is the process that has connected, or 0 if the kernel does not tell.
-func peer(c net.Conn) (pid int32) {
-	control(c, func(fd int) {
-		if cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED); err == nil {
-			pid = cred.Pid
-		}
-	})
-	return pid
 }
 
 // control calls f with the descriptor of a connection or listener, if it has one

@@ -55,7 +55,7 @@ func TestSlowClients(t *testing.T) {
 					return err
 				}
 				l := newPipes()
-				serveUntilEnd(t, newServer(l), d)
+				serveUntilEnd(t, newPipeServer(l), d)
 				start := time.Now()
 				c.client(l.dial())
 				if took := time.Since(start); took < clientTime || took > clientTime+2*time.Second {
@@ -72,7 +72,7 @@ func TestLongReload(t *testing.T) {
 		d := quick()
 		d.reload = func(io.Writer) error { time.Sleep(100 * clientTime); return nil }
 		l := newPipes()
-		serveUntilEnd(t, newServer(l), d)
+		serveUntilEnd(t, newPipeServer(l), d)
 		if answer, err := ask(l.dial(), "POST /reload"); answer != "200 " || err != nil {
 			t.Errorf("%q, %v", answer, err)
 		}
@@ -88,7 +88,7 @@ func TestConnections(t *testing.T) {
 		reloaded := make(chan struct{})
 		d.reload = func(io.Writer) error { <-reloaded; return nil }
 		l := newPipes()
-		s := newServer(l)
+		s := newPipeServer(l)
 		serveUntilEnd(t, s, d)
 		count := func() int {
 			synctest.Wait()
@@ -143,7 +143,7 @@ func TestBusy(t *testing.T) {
 		reloaded := make(chan struct{})
 		d.reload = func(io.Writer) error { <-reloaded; return nil }
 		l := newPipes()
-		serveUntilEnd(t, newServer(l), d)
+		serveUntilEnd(t, newPipeServer(l), d)
 		answers := make(chan string, maxReloads)
 		for range maxReloads {
 			go func() {
@@ -179,7 +179,7 @@ func TestTurn(t *testing.T) {
 				d.rules = func(io.Writer, string) error { time.Sleep(time.Second); return nil }
 				d.reload = func(io.Writer) error { time.Sleep(time.Second); return nil }
 				l := newPipes()
-				serveUntilEnd(t, newServer(l), d)
+				serveUntilEnd(t, newPipeServer(l), d)
 				answers := make(chan string, maxConnections)
 				for range maxConnections {
 					go func() {
@@ -214,7 +214,7 @@ func TestClose(t *testing.T) {
 				d := quick()
 				d.reload = func(io.Writer) error { time.Sleep(c.reload); return nil }
 				l := newPipes()
-				s := newServer(l)
+				s := newPipeServer(l)
 				ended := make(chan error, 1)
 				go func() { ended <- s.Serve(d) }()
 				l.dial()
@@ -251,7 +251,7 @@ func TestCloseWhileAnswering(t *testing.T) {
 		d := quick()
 		d.rules = func(w io.Writer, _ string) error { _, err := io.WriteString(w, text); return err }
 		l := newPipes()
-		s := newServer(l)
+		s := newPipeServer(l)
 		ended := make(chan error, 1)
 		go func() { ended <- s.Serve(d) }()
 		c := l.dial()

@@ -29,7 +29,7 @@ func Listen(path string) (*Server, error) {
 }
 
 func newServer(socket net.Listener) *Server {
-	s := &Server{socket: socket, limiter: &limiter{Listener: socket, max: maxConnections}}
+	s := &Server{socket: socket, limiter: &limiter{Listener: socket, max: maxConnections, peerOf: peerOf}}
 	s.http.ReadTimeout = clientTime  // from accept to the end of the request
 	s.http.WriteTimeout = clientTime // a handler sets it again after its work
 	s.http.MaxHeaderBytes = maxHeader

@@ -157,7 +157,7 @@ func answers(text string) func(t *testing.T, path string) {
 // TestNoPermission has a client that may not connect.
 func TestNoPermission(t *testing.T) {
 	c := NewClient("c.sock")
-	if err := c.explain(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EACCES)}); err.Error() != "c.sock: only root may speak to a running recentfs" {
+	if err := c.explain(&net.OpError{Op: "dial", Err: os.NewSyscallError("connect", syscall.EACCES)}); err.Error() != "c.sock: only root and the group recentfs may speak to a running recentfs: sudo usermod -aG recentfs USER, and log in again" {
 		t.Error(err)
 	}
 }

@@ -5,9 +5,13 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
+	"strconv"
 	"sync"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // socket is a listening unix socket.
@@ -17,8 +21,11 @@ type socket struct {
 	close   func() error
 }
 
-// listen makes the socket, for root alone. It replaces a socket that nobody
-// listens on any more.
+// group may speak to us, beside root and our own user.
+const group = "recentfs"
+
+// listen makes the socket, for our own user and the group. It replaces a socket that
+// nobody listens on any more.
 func listen(path string) (*socket, error) {
 	if err := removeStaleSocket(path); err != nil {
 		return nil, fmt.Errorf("control socket %s: %w", path, err)
@@ -51,9 +58,47 @@ func listen(path string) (*socket, error) {
 		}
 		return nil, fmt.Errorf("control socket: %w: run as root or choose another --control", err)
 	}
+	if err := openToGroup(path); err != nil {
+		l.Close()
+		s.removeDir()
+		return nil, fmt.Errorf("control socket %s: open it to the group %s: %w", path, group, err)
+	}
 	s.UnixListener = l
 	s.close = sync.OnceValue(func() error { defer s.removeDir(); return l.Close() })
 	return s, nil
+}
+
+// openToGroup opens the socket to the group, if there is one, and if we may: another
+// user than root must be in it. It changes nothing but a socket, whatever somebody may
+// have put in its place.
+func openToGroup(path string) error {
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		return nil
+	}
+	gid, err := strconv.Atoi(g.Gid)
+	if err != nil {
+		return err
+	}
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	var stat unix.Stat_t
+	if err := unix.Fstat(fd, &stat); err != nil {
+		return err
+	}
+	if stat.Mode&unix.S_IFMT != unix.S_IFSOCK {
+		return errors.New("somebody has replaced it")
+	}
+	// First the group: until then the mode is for another one.
+	if err := unix.Fchownat(fd, "", -1, gid, unix.AT_EMPTY_PATH); errors.Is(err, unix.EPERM) {
+		return nil
+	} else if err != nil {
+		return err
+	}
+	return os.Chmod(fmt.Sprint("/proc/self/fd/", fd), 0o660)
 }
 
 func readOnlyError(path string) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -33,8 +34,12 @@ func TestSocket(t *testing.T) {
 		}
 	}
 
+	mode := os.FileMode(0o600)
+	if _, err := user.LookupGroup(group); err == nil {
+		mode = 0o660
+	}
 	s := listenAt()
-	modes(0o755, 0o600)
+	modes(0o755, mode)
 	if err := s.Close(); err != nil {
 		t.Error(err)
 	}
@@ -58,7 +63,7 @@ func TestSocket(t *testing.T) {
 		t.Fatal(err)
 	}
 	s = listenAt()
-	modes(0o700, 0o600)
+	modes(0o700, mode)
 	if err := os.Remove(filepath.Join(dir, "somebody's")); err != nil {
 		t.Fatal(err)
 	}
