@@ -28,8 +28,8 @@ type Left struct {
 // Unusable, it is closed and the queue has another one.
 //
 // The caller calls Finish, then Run.
-func Adopt(number uint16, socket, memory int, notes Notes) (*Queue, Left, error) {
-	q := &Queue{number: number, fd: socket, queues: openProcQueues()}
+func Adopt(number uint16, options Options, socket, memory int, notes Notes) (*Queue, Left, error) {
+	q := &Queue{number: number, options: options.OrDefaults(), fd: socket, queues: openProcQueues()}
 	q.turns.Store(1)
 	left, err := q.adopt(memory, notes)
 	if err != nil {
@@ -51,9 +51,13 @@ func (q *Queue) adopt(memory int, notes Notes) (left Left, err error) {
 	if err := unix.SetNonblock(q.fd, false); err != nil {
 		return left, fmt.Errorf("make it block: %w", err)
 	}
-	if err := setOptions(q.fd); err != nil {
+	if err := setOptions(q.fd, q.options.Buffer); err != nil {
 		return left, err
 	}
+	if err := q.configure(); err != nil {
+		return left, err
+	}
+	q.queues.watch(q.fd)
 	if q.kept, left.Unusable = findKept(memory, notes); left.Unusable == nil {
 		left.Received = q.kept.received()
 		return left, nil

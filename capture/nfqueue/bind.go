@@ -7,7 +7,6 @@ import (
 	"os"
 	"strings"
 
-	nfq "github.com/florianl/go-nfqueue/v2"
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 )
@@ -52,19 +51,8 @@ func checkBind(con *netlink.Conn, number uint16) error {
 
 // bind makes the queue and configures it in one message, so that no packet comes
 // in between (nfqnl_recv_config).
-//
-// Fail-open stays off: the kernel drops a packet that finds the queue full, because
-// no rule has accepted it. With GSO large segments arrive whole, because the rules
-// only read headers. UID_GID shows which packets have a socket.
-func bind(fd int, number uint16, queues *procQueues) error {
-	flags := be32(nfq.NfQaCfgFlagGSO | nfq.NfQaCfgFlagUIDGid)
-	body, err := config(number,
-		command(cmdBind),
-		netlink.Attribute{Type: cfgParams, Data: append(be32(copyRange), nfq.NfQnlCopyPacket)},
-		netlink.Attribute{Type: cfgQueueMaxLen, Data: be32(maxLength)},
-		netlink.Attribute{Type: cfgMask, Data: flags},
-		netlink.Attribute{Type: cfgFlags, Data: flags},
-	)
+func bind(fd int, number uint16, options Options, queues *procQueues) error {
+	body, err := config(number, append([]netlink.Attribute{command(cmdBind)}, options.attributes()...)...)
 	if err != nil {
 		return err
 	}
@@ -148,32 +136,6 @@ func duplicate(con *netlink.Conn) (int, error) {
 		return -1, fmt.Errorf("make the socket block: %w", err)
 	}
 	return dup, nil
-}
-
-// setOptions sets the options of the queue's socket and the size of its buffer.
-//
-// By default, after the buffer was full, netlink reports ENOBUFS and drops every
-// message until the socket was read empty. With NETLINK_NO_ENOBUFS it drops only
-// the messages that do not fit (netlink_overrun). The kernel counts both as the
-// queue's user_dropped.
-func setOptions(fd int) error {
-	if err := unix.SetsockoptInt(fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS, 1); err != nil {
-		return fmt.Errorf("setsockopt(NETLINK_NO_ENOBUFS): %w", err)
-	}
-	// SO_RCVBUFFORCE needs CAP_NET_ADMIN in the first user namespace. In another
-	// one only SO_RCVBUF is allowed, up to net.core.rmem_max.
-	err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer)
-	if errors.Is(err, unix.EPERM) {
-		err = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
-	}
-	if err != nil {
-		return fmt.Errorf("setsockopt(SO_RCVBUF): %w", err)
-	}
-	wait := unix.NsecToTimeval(int64(linger))
-	if err := unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait); err != nil {
-		return fmt.Errorf("setsockopt(SO_RCVTIMEO): %w", err)
-	}
-	return nil
 }
 
 // holder names the program that holds the queue. The kernel knows its netlink port,

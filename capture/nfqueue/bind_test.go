@@ -28,7 +28,7 @@ func TestOptions(t *testing.T) {
 		got, want int
 	}{
 		{"NETLINK_NO_ENOBUFS", option(t, q.fd, unix.SOL_NETLINK, unix.NETLINK_NO_ENOBUFS), 1},
-		{"SO_RCVBUF", option(t, q.fd, unix.SOL_SOCKET, unix.SO_RCVBUF), 2 * receiveBuffer},
+		{"SO_RCVBUF", option(t, q.fd, unix.SOL_SOCKET, unix.SO_RCVBUF), 2 * DefaultBuffer},
 		{"SO_RCVTIMEO", int(wait.Nano()), int(linger)},
 		{"O_NONBLOCK of the socket", flags(t, q.fd, unix.F_GETFL) & unix.O_NONBLOCK, 0},
 		{"FD_CLOEXEC of the socket", flags(t, q.fd, unix.F_GETFD), unix.FD_CLOEXEC},
@@ -77,11 +77,11 @@ func TestReceiveBuffer(t *testing.T) {
 	if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, 4096); err != nil {
 		t.Fatal(err)
 	}
-	lab.WithCapabilities(t, 0, func() { err = setOptions(fd) })
+	lab.WithCapabilities(t, 0, func() { err = setOptions(fd, DefaultBuffer) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, want := option(t, fd, unix.SOL_SOCKET, unix.SO_RCVBUF), 2*min(receiveBuffer, most); got != want {
+	if got, want := option(t, fd, unix.SOL_SOCKET, unix.SO_RCVBUF), 2*min(DefaultBuffer, most); got != want {
 		t.Errorf("a buffer of %d bytes, want %d", got, want)
 	}
 }
@@ -93,7 +93,7 @@ func TestOptionsFail(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer unix.Close(fd)
-	if err := setOptions(fd); !errors.Is(err, unix.ENOTSOCK) || !strings.HasPrefix(err.Error(), "setsockopt(NETLINK_NO_ENOBUFS): ") {
+	if err := setOptions(fd, DefaultBuffer); !errors.Is(err, unix.ENOTSOCK) || !strings.HasPrefix(err.Error(), "setsockopt(NETLINK_NO_ENOBUFS): ") {
 		t.Errorf("error %v", err)
 	}
 }

@@ -36,9 +36,11 @@ func holds(t *testing.T) (h held) {
 // TestIdle opens many queues. Without packets they cost no threads, and after some
 // packets they cost few; closed queues leave nothing.
 func TestIdle(t *testing.T) {
-	t.Run("open", func(t *testing.T) { testIdle(t, 2, Open) })
+	t.Run("open", func(t *testing.T) {
+		testIdle(t, 2, func(number uint16) (*Queue, error) { return Open(number, Options{}) })
+	})
 	t.Run("kept", func(t *testing.T) {
-		testIdle(t, 3, func(number uint16) (*Queue, error) { return OpenKept(number, testNotes) })
+		testIdle(t, 3, func(number uint16) (*Queue, error) { return OpenKept(number, Options{}, testNotes) })
 	})
 }
 

@@ -127,12 +127,12 @@ func (k *kept) release() {
 
 // OpenKept is Open for a queue that outlives the process, if somebody else has Files
 // then.
-func OpenKept(number uint16, notes Notes) (*Queue, error) {
+func OpenKept(number uint16, options Options, notes Notes) (*Queue, error) {
 	k, err := makeKept(notes)
 	if err != nil {
 		return nil, explain(number, err)
 	}
-	q, err := Open(number)
+	q, err := Open(number, options)
 	if err != nil {
 		k.release()
 		return nil, err

@@ -21,7 +21,7 @@ var testNotes = Notes{Size: 5000, Version: 3}
 func openKept(t testing.TB, ns *lab.Netns, number uint16) (q *Queue) {
 	t.Helper()
 	err := ns.Do(func() (err error) {
-		q, err = OpenKept(number, testNotes)
+		q, err = OpenKept(number, Options{}, testNotes)
 		return err
 	})
 	if err != nil {
@@ -51,7 +51,7 @@ func duplicateOf(t testing.TB, fd int) int {
 // adoptIn goes on with a queue inside the namespace.
 func adoptIn(ns *lab.Netns, number uint16, h heldFiles, notes Notes) (q *Queue, left Left, err error) {
 	err = ns.Do(func() (err error) {
-		q, left, err = Adopt(number, h.socket, h.memory, notes)
+		q, left, err = Adopt(number, Options{}, h.socket, h.memory, notes)
 		return err
 	})
 	return q, left, err

@@ -96,7 +96,7 @@ func toBeKilled() {
 	var notes []*ruleset.Notes
 	received := 0
 	for i, number := range killedQueues {
-		q, left, err := Adopt(number, 3+2*i, 4+2*i, ruleNotes)
+		q, left, err := Adopt(number, Options{}, 3+2*i, 4+2*i, ruleNotes)
 		check(err)
 		check(left.Unusable)
 		received += left.Received

@@ -58,7 +58,7 @@ func TestNoPermission(t *testing.T) {
 		if err := unix.Capset(&header, &none[0]); err != nil {
 			return os.NewSyscallError("capset", err)
 		}
-		q, err := Open(3)
+		q, err := Open(3, Options{})
 		if err == nil {
 			q.Close()
 		}

@@ -53,7 +53,7 @@ func startParking(t testing.TB) {
 func openIn(t testing.TB, ns *lab.Netns, number uint16) (q *Queue, err error) {
 	t.Helper()
 	err = ns.Do(func() (err error) {
-		q, err = Open(number)
+		q, err = Open(number, Options{})
 		return err
 	})
 	return q, err

@@ -73,8 +73,8 @@ func TestOverflow(t *testing.T) {
 					t.Fatalf("nothing was lost of %d packets: %+v", sent, s)
 				}
 			}
-			if s := q.Stats(); s.Full > 0 && s.Waiting != maxLength {
-				t.Errorf("the queue is full with %d packets, want %d", s.Waiting, maxLength)
+			if s := q.Stats(); s.Full > 0 && s.Waiting != DefaultLength {
+				t.Errorf("the queue is full with %d packets, want %d", s.Waiting, DefaultLength)
 			}
 			close(resume)
 			s, deadline := q.Stats(), time.Now().Add(20*time.Second)

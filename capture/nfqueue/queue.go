@@ -25,26 +25,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const (
-	// copyRange is how many bytes of a packet the kernel copies: enough for the
-	// longest IPv4 header (60) and any transport header, or for 196 bytes of IPv6
-	// extension headers and a TCP header. After more extension headers the packet
-	// has no protocol (capture.Header.NoProtocol).
-	copyRange = 256
-	// maxLength is how many packets may wait for a verdict. The kernel drops
-	// further ones. Its default is 1024.
-	maxLength = 8192
-	// receiveBuffer is the size of the socket's buffer, which the kernel doubles.
-	// It counts about 1300 bytes for a message, so that maxLength messages fit: the
-	// queue is full before the socket is.
-	receiveBuffer = 8 << 20
-)
+// copyRange is how many bytes of a packet the kernel copies: enough for the
+// longest IPv4 header (60) and any transport header, or for 196 bytes of IPv6
+// extension headers and a TCP header. After more extension headers the packet
+// has no protocol (capture.Header.NoProtocol).
+const copyRange = 256
 
 // Queue is a bound netfilter queue. From Open on the kernel keeps packets for it.
 type Queue struct {
-	number uint16
-	fd     int // closed under running
-	queues *procQueues
+	number  uint16
+	options Options
+	fd      int // closed under running
+	queues  *procQueues
 
 	closed  atomic.Bool
 	running sync.Mutex    // held by Run, and by Close while it releases the queue
@@ -62,8 +54,8 @@ type Queue struct {
 //
 // For a namespace other than the process's the caller must hold
 // runtime.LockOSThread.
-func Open(number uint16) (*Queue, error) {
-	q, err := open(number)
+func Open(number uint16, options Options) (*Queue, error) {
+	q, err := open(number, options)
 	if err != nil {
 		return nil, explain(number, err)
 	}
@@ -72,7 +64,7 @@ func Open(number uint16) (*Queue, error) {
 
 func explain(number uint16, err error) error { return fmt.Errorf("queue %d: %w", number, err) }
 
-func open(number uint16) (*Queue, error) {
+func open(number uint16, options Options) (*Queue, error) {
 	sock, err := nfq.Open(&nfq.Config{NfQueue: number})
 	if err != nil {
 		return nil, explainOpen(err)
@@ -81,7 +73,7 @@ func open(number uint16) (*Queue, error) {
 	if err := checkBind(sock.Con, number); err != nil {
 		return nil, err
 	}
-	q := &Queue{number: number, queues: openProcQueues()}
+	q := &Queue{number: number, options: options.OrDefaults(), queues: openProcQueues()}
 	q.turns.Store(1)
 	if q.fd, err = duplicate(sock.Con); err != nil {
 		q.queues.close()
@@ -97,10 +89,14 @@ func open(number uint16) (*Queue, error) {
 
 // setUp prepares the socket and then makes the queue, so that packets find it ready.
 func (q *Queue) setUp() error {
-	if err := setOptions(q.fd); err != nil {
+	if err := setOptions(q.fd, q.options.Buffer); err != nil {
 		return err
 	}
-	return bind(q.fd, q.number, q.queues)
+	if err := bind(q.fd, q.number, q.options, q.queues); err != nil {
+		return err
+	}
+	q.queues.watch(q.fd)
+	return nil
 }
 
 // Close ends Run and releases the queue, also one whose socket is broken, upon which
@@ -143,9 +139,12 @@ type Stats struct {
 	Unsent      uint64 // packets whose verdict could not be sent
 	Overruns    uint64 // reports of a full socket (ENOBUFS)
 	// Full and Lost are the kernel's counts of packets that it dropped because too
-	// many were waiting, and because the socket was full. They wrap at 2^32.
-	// Waiting is how many packets wait now. All three are 0 after Close.
-	Full, Lost, Waiting uint32
+	// many were waiting, and because the socket was full. Passed are packets that it
+	// accepted because the socket was full, as Options.Accept says; an acknowledgement
+	// that found no room counts too. It does not count the packets that it accepts
+	// because too many are waiting. All wrap at 2^32. Waiting is how many packets wait
+	// now. All four are 0 after Close.
+	Full, Lost, Passed, Waiting uint32
 }
 
 // Stats may be called at any time by any goroutine. For an idle queue it makes no
@@ -161,7 +160,7 @@ func (q *Queue) Stats() Stats {
 	}
 	if !q.closed.Load() {
 		k := q.queues.state(q.number, q.turns.Load())
-		s.Full, s.Lost, s.Waiting = k.full, k.lost, k.waiting
+		s.Full, s.Lost, s.Passed, s.Waiting = k.full, k.lost, k.passed, k.waiting
 	}
 	return s
 }

@@ -13,9 +13,10 @@ import (
 type procQueues struct {
 	file io.ReaderAt // nil without procfs: then find finds nothing
 
-	mu   sync.Mutex
-	last queueState // guarded by mu
-	turn uint64     // guarded by mu: the turn of the loop when last was read
+	mu     sync.Mutex
+	last   queueState // guarded by mu
+	turn   uint64     // guarded by mu: the turn of the loop when last was read
+	socket int        // guarded by mu: of the queue, once it is bound and until close; or 0
 }
 
 // queueState is a line of the list (seq_show of nfnetlink_queue.c).
@@ -23,6 +24,7 @@ type queueState struct {
 	portid     uint32
 	waiting    uint32 // queue_total
 	full, lost uint32 // queue_dropped, queue_user_dropped
+	passed     uint32 // not in the line, but what of missed is not lost
 	last       uint32 // id_sequence: the ID of the last packet that came
 }
 
@@ -36,7 +38,15 @@ func openProcQueues() *procQueues {
 	return &procQueues{file: f}
 }
 
+// watch has state look at the queue's socket too, until close.
+func (p *procQueues) watch(socket int) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.socket = socket
+}
+
 func (p *procQueues) close() {
+	p.watch(0)
 	if f, ok := p.file.(io.Closer); ok {
 		f.Close()
 	}
@@ -50,6 +60,11 @@ func (p *procQueues) state(number uint16, turn uint64) queueState {
 	defer p.mu.Unlock()
 	if turn%2 != 0 || turn != p.turn {
 		p.last, _ = p.find(number)
+		// A message may be missed between find and here, but none is lost that missed
+		// has not counted.
+		if p.socket != 0 {
+			p.last.passed = uint32(max(0, int32(missed(p.socket)-p.last.lost)))
+		}
 		p.turn = turn
 	}
 	return p.last

@@ -43,7 +43,7 @@ func startRelay(t *testing.T) *relay {
 	r.Server.Sh(t, "sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.eth0.rp_filter=0 && ip route add 10.64.0.0/10 via 10.9.0.2")
 	for _, number := range killedQueues {
 		err := r.Server.Do(func() error {
-			q, err := OpenKept(number, ruleNotes)
+			q, err := OpenKept(number, Options{}, ruleNotes)
 			if err == nil {
 				r.queues = append(r.queues, q)
 			}

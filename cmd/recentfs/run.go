@@ -14,6 +14,7 @@ import (
 
 func runCommand() *cobra.Command {
 	var params paramFlags
+	var overload overloadFlags
 	var c daemon.Config
 	var level string
 	var netnsRules []string
@@ -45,7 +46,10 @@ a crash. They are saved in DIR every --sync, and at the end: that outlives a boo
 With --state, queues and mounts outlive it too, where somebody holds them: systemd
 for the service, or a parent with --keep. After a crash, or SIGUSR2, the next one goes
 on with the packets, files and mounts as they are. 'recentfs run --takeover' takes
-them from a recentfs that runs.`,
+them from a recentfs that runs.
+
+The kernel drops a packet that finds its queue full, or accepts it with
+--on-overload accept, before any rule sees it.`,
 		Example: `  recentfs run
   recentfs run --rules /etc/recentfs/rules -o ip_list_tot=65536,ip_pkt_list_tot=50
   recentfs run --netns all --netns-rules dmz=/etc/recentfs/dmz.rules --proc-net
@@ -59,6 +63,9 @@ them from a recentfs that runs.`,
 			logrus.SetLevel(lvl)
 			if !slices.Contains(daemon.PacketOutputs, c.LogPackets) {
 				return fmt.Errorf("--log-packets %s: it is stderr, kmsg or syslog", c.LogPackets)
+			}
+			if err := overload.set(&c); err != nil {
+				return err
 			}
 			c.ReadParams = params.read
 			if c.Params, err = params.read(); err != nil {
@@ -88,6 +95,7 @@ them from a recentfs that runs.`,
 		},
 	}
 	params.register(cmd)
+	overload.register(cmd)
 	cmd.Flags().StringVarP(&c.Rules, "rules", "r", "", "`FILE` of rules, as iptables-save writes them (default: a built-in example)")
 	cmd.Flags().StringVarP(&c.Mountpoint, "mountpoint", "m", defaultMountpoint, "`DIR` to show the tables in; made if it is not there")
 	cmd.Flags().StringVar(&c.Control, "control", defaultControl, "`SOCKET` for 'recentfs rules' and 'recentfs reload'")

@@ -111,6 +111,8 @@ func valueOf(f *pflag.Flag, err error) string {
 		return "true or false"
 	case "uint16":
 		return "a number from 0 to 65535"
+	case "size":
+		return "a size such as 4M, 512K or 4096"
 	case "int":
 		return "a number of 1 or more"
 	case "duration":

@@ -34,6 +34,14 @@ func TestSaysWhatRuns(t *testing.T) {
 			saysNot: []string{hint},
 		},
 		{
+			name: "overload", rules: rules, args: []string{"--queue-length", "100", "--queue-buffer", "512K", "--on-overload", "accept"},
+			want: "compatibility classic; --queue-length 100 --queue-buffer 512K --on-overload accept; network namespace: recentfs's own",
+		},
+		{
+			name: "overload as usual", rules: rules, args: []string{"--queue-length", "8192", "--queue-buffer", "8M", "--on-overload", "drop"},
+			want: "compatibility classic; network namespace: recentfs's own",
+		},
+		{
 			name: "no queue", rules: "*recent\n:OTHER - [0:0]\nCOMMIT\n",
 			want: "rules: DIR/rules (no queue); ",
 			says: []string{noQueues},

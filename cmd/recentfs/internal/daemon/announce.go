@@ -37,7 +37,7 @@ func (s *Server) describe() string {
 	}
 	p := s.config.Params
 	text += fmt.Sprintf("; mount: %s; ip_list_tot=%d ip_pkt_list_tot=%d ip_list_perms=%#o ip_list_uid=%d ip_list_gid=%d, compatibility %s",
-		s.tables.Dir(), p.ListTot, p.PktListTot, p.Perms, p.UID, p.GID, p.Compat)
+		s.tables.Dir(), p.ListTot, p.PktListTot, p.Perms, p.UID, p.GID, p.Compat) + overloadFlags(s.config)
 	if len(s.config.Netns) == 0 {
 		return text + "; network namespace: recentfs's own"
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"recentfs/capture/nfqueue"
 	"recentfs/match/recent"
 	"recentfs/match/ruleset"
 )
@@ -31,6 +32,8 @@ type Config struct {
 	Netns      []string
 	Mountpoint string
 	Control    string // the control socket
+	// Queue says how much the kernel keeps for each queue.
+	Queue nfqueue.Options
 	// LogPackets is one of PacketOutputs, or empty for standard error.
 	LogPackets string
 	// State is the directory that keeps the tables over restarts and boots, empty

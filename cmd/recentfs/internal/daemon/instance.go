@@ -27,11 +27,13 @@ type instance struct {
 	clock     jiffies.Clock
 	broken    chan<- struct{} // gets one when the loop of a queue has ended by itself
 	packets   *LogWriter      // takes what LOG targets log; nil for standard error
+	options   nfqueue.Options // of the queues; no field is 0
 
 	queues       map[uint16]*queue  // that are bound; guarded by Server.mu
 	repairs      map[uint16]*repair // of queues that have broken; guarded by Server.mu
 	log          *packetLog         // of set, nil if no rule logs; guarded by Server.mu
 	lastCounters losses             // as they were when last looked at; guarded by Server.mu
+	smallBuffer  bool               // checkBuffer has said so; guarded by Server.mu
 
 	// deciding is held for reading while a batch of packets is decided. So no
 	// batch is decided by old rules once a reload has held it.

@@ -3,6 +3,7 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/sirupsen/logrus"
 )
@@ -10,7 +11,9 @@ import (
 // losses are counters that should stand still. The packet path counts and logs
 // nothing.
 type losses struct {
-	overrun     uint64 // the queue or its socket was full
+	full        uint64 // packets dropped, because the queue was full
+	lost        uint64 // packets dropped, because the socket was full
+	passed      uint64 // packets accepted, because the socket was full
 	malformed   uint64
 	undecodable uint64
 	unsent      uint64
@@ -25,6 +28,12 @@ func (i *instance) logLosses() {
 		logrus.Warn(i.explain(errors.New(text)))
 	}
 	i.lastCounters = now
+	if !i.options.Accept {
+		return
+	}
+	if full := i.fullQueues(); len(full) > 0 {
+		logrus.Warn(i.explain(fmt.Errorf("full now: %s: the kernel accepts what comes, before any rule sees it, and does not count it (--on-overload accept); let fewer packets into the queue, or raise --queue-length", queueRanges(full))))
+	}
 }
 
 // since says which counters have grown.
@@ -33,7 +42,9 @@ func (l losses) since(before losses) (texts []string) {
 		now, before uint64
 		what        string
 	}{
-		{l.overrun, before.overrun, "packets were dropped before any rule saw them: the queue was full; let fewer packets into it"},
+		{l.full, before.full, "packets were dropped before any rule saw them: the queue was full; let fewer packets into it, or raise --queue-length"},
+		{l.lost, before.lost, "packets were dropped before any rule saw them: the buffer of the queue's socket was full; raise --queue-buffer"},
+		{l.passed, before.passed, "packets were accepted before any rule saw them: the buffer of the queue's socket was full; raise --queue-buffer"},
 		{l.malformed, before.malformed, "messages of the kernel were not understood"},
 		{l.undecodable, before.undecodable, "packets had no header that could be decoded and got the chain's policy"},
 		{l.unsent, before.unsent, "verdicts could not be sent"},
@@ -52,7 +63,9 @@ func (l losses) since(before losses) (texts []string) {
 func (i *instance) losses() (l losses) {
 	for _, q := range i.queues {
 		stats := q.Stats()
-		l.overrun += uint64(stats.Full) + uint64(stats.Lost)
+		l.full += uint64(stats.Full)
+		l.lost += uint64(stats.Lost)
+		l.passed += uint64(stats.Passed)
 		l.malformed += stats.Malformed
 		l.undecodable += stats.Undecodable
 		l.unsent += stats.Unsent
@@ -62,4 +75,15 @@ func (i *instance) losses() (l losses) {
 		l.unlogged = i.set.LogsDropped()
 	}
 	return l
+}
+
+// fullQueues are the queues in which as many packets wait as may. Server.mu is held.
+func (i *instance) fullQueues() (full []uint16) {
+	for n, q := range i.queues {
+		if q.Stats().Waiting >= i.options.Length {
+			full = append(full, n)
+		}
+	}
+	slices.Sort(full)
+	return full
 }

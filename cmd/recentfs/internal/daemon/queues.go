@@ -25,8 +25,16 @@ func notesOf(q *nfqueue.Queue) *ruleset.Notes {
 // openQueue binds a queue, or goes on with that of the process before. The thread is
 // in the instance's network namespace. Server.mu is held.
 func (i *instance) openQueue(n uint16) (*nfqueue.Queue, error) {
+	q, err := i.openOrAdopt(n)
+	if err == nil {
+		i.checkBuffer(n, q)
+	}
+	return q, err
+}
+
+func (i *instance) openOrAdopt(n uint16) (*nfqueue.Queue, error) {
 	if !i.outliving.kept {
-		return nfqueue.Open(n)
+		return nfqueue.Open(n, i.options)
 	}
 	name := queueName(i.name, n)
 	if fds := i.outliving.take(name); len(fds) > 0 {
@@ -40,7 +48,7 @@ func (i *instance) openQueue(n uint16) (*nfqueue.Queue, error) {
 		i.outliving.drop(name)
 		logrus.Warn(i.explain(fmt.Errorf("%w: it begins anew, and the packets that waited are dropped", err)))
 	}
-	q, err := nfqueue.OpenKept(n, kept)
+	q, err := nfqueue.OpenKept(n, i.options, kept)
 	if err == nil {
 		i.outliving.store(name, files(q))
 	}
@@ -58,7 +66,7 @@ func (i *instance) adopt(n uint16, fds []int) (*nfqueue.Queue, error) {
 	if err := unix.Fstat(socket, &stat); err == nil && stat.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		socket, memory = memory, socket
 	}
-	q, left, err := nfqueue.Adopt(n, socket, memory, kept)
+	q, left, err := nfqueue.Adopt(n, i.options, socket, memory, kept)
 	if err != nil {
 		return nil, err
 	}
@@ -69,6 +77,21 @@ func (i *instance) adopt(n uint16, fds []int) (*nfqueue.Queue, error) {
 		i.outliving.goOn(queueName(i.name, n), files(q))
 	}
 	return q, nil
+}
+
+// checkBuffer warns of a socket that got a smaller buffer than it was to have, once
+// for all queues. Server.mu is held.
+func (i *instance) checkBuffer(n uint16, q *nfqueue.Queue) {
+	got, err := q.Buffer()
+	switch wanted := i.options.Buffer; {
+	case err != nil:
+		logrus.Warn(i.explain(err))
+	case got < wanted && !i.smallBuffer:
+		i.smallBuffer = true
+		logrus.Warn(i.explain(fmt.Errorf(
+			"queue %d: the buffer of its socket is %v, not %v: that needs CAP_NET_ADMIN in the first user namespace, or sysctl -w net.core.rmem_max=%d; or set --queue-buffer lower",
+			n, Size(got), Size(wanted), wanted)))
+	}
 }
 
 func files(q *nfqueue.Queue) []int {

@@ -181,7 +181,7 @@ func (s *Server) add(found namespaces.Found) (err error) {
 	i := &instance{
 		name: found.Name, namespace: ns, rulesFile: s.config.rulesOf(found.Name),
 		registry: registry, state: dir, outliving: &s.outliving, clock: s.clock, broken: s.broken, packets: s.packets,
-		queues: make(map[uint16]*queue), repairs: make(map[uint16]*repair),
+		options: s.config.Queue.OrDefaults(), queues: make(map[uint16]*queue), repairs: make(map[uint16]*repair),
 	}
 	r, err := i.prepare(s.files[i.rulesFile], nil)
 	if err != nil {
