@@ -39,6 +39,8 @@ SOAK := TestKilled|TestKills|TestKeep$$|TestTakeover|TestSystemd
 IPTABLES_LINE := iptables -t mangle -A INPUT -p tcp --dport 22 --syn -j NFQUEUE --queue-num 0 --queue-bypass
 NFT_LINE      := nft 'table inet recentfs { chain input { type filter hook input priority mangle; tcp dport 22 tcp flags & (fin|syn|rst|ack) == syn queue flags bypass to 0; }; }'
 
+UNITS := recentfs.service recentfs-helper.service recentfs-helper.socket
+
 .PHONY: help build lint test bench fuzz mutants demo run install uninstall deps soak clean go tools root
 
 help: ## what you are reading
@@ -98,14 +100,17 @@ run: root build ## the daemon in the foreground; RULES=FILE for rules of your ow
 	@echo "Then connect, and: cat /run/recentfs/xt_recent/*"
 	@exec bin/recentfs run $(if $(RULES),--rules '$(RULES)')
 
-install: build ## the program, its rules and its systemd unit; DESTDIR and PREFIX as usual
+install: build ## the program, its rules, its user and its systemd units; DESTDIR and PREFIX as usual
 	install -D -m 0755 bin/recentfs '$(DESTDIR)$(PREFIX)/bin/recentfs'
 	[ -e '$(DESTDIR)/etc/recentfs/rules' ] || install -D -m 0644 cmd/recentfs/internal/daemon/example.rules '$(DESTDIR)/etc/recentfs/rules'
+	install -D -m 0644 cmd/recentfs/recentfs.sysusers '$(DESTDIR)$(PREFIX)/lib/sysusers.d/recentfs.conf'
 	install -d '$(DESTDIR)$(PREFIX)/lib/systemd/system'
-	sed 's|/usr/local/bin/|$(PREFIX)/bin/|' cmd/recentfs/recentfs.service > '$(DESTDIR)$(PREFIX)/lib/systemd/system/recentfs.service'
+	for unit in $(UNITS); do sed 's|/usr/local/bin/|$(PREFIX)/bin/|' cmd/recentfs/$$unit > '$(DESTDIR)$(PREFIX)/lib/systemd/system/'$$unit; done
+	[ -n '$(DESTDIR)' ] || ! command -v systemd-sysusers > /dev/null || systemd-sysusers '$(PREFIX)/lib/sysusers.d/recentfs.conf'
 
 uninstall: ## removes what install put there, but not your rules; first systemctl disable --now recentfs
-	rm -f '$(DESTDIR)$(PREFIX)/bin/recentfs' '$(DESTDIR)$(PREFIX)/lib/systemd/system/recentfs.service'
+	rm -f '$(DESTDIR)$(PREFIX)/bin/recentfs' '$(DESTDIR)$(PREFIX)/lib/sysusers.d/recentfs.conf'
+	rm -f $(foreach unit,$(UNITS),'$(DESTDIR)$(PREFIX)/lib/systemd/system/$(unit)')
 
 deps: root ## Debian's packages for the tests (of fail2ban Debian also starts the service)
 	apt-get update

@@ -167,14 +167,14 @@ func (m *Mountpoint) adopt(dir string, kind uint32, dev uint64) (err error) {
 
 // Abandon ends the mount of a process before, whose Files those are, and takes it away.
 // They are closed.
-func Abandon(left []*os.File) error {
+func Abandon(sites Sites, left []*os.File) error {
 	conn, dev, err := device.Adopt(left, keptSize)
 	if err == nil {
 		memory := conn.Memory()
 		conn.Close()
 		memory.Close()
 	}
-	return OwnSites{}.Abandon(dev, "")
+	return sites.Abandon(dev, "")
 }
 
 // Anew is why the mount does not go on with the one of a process before. It is nil if

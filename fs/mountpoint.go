@@ -100,7 +100,14 @@ func (s *Site) mkdir(dir string) error {
 		return err
 	}
 	s.Created = append([]string{dir}, s.Created...)
-	return os.Chmod(dir, 0o755) // whatever the umask is: the modes of the files decide
+	// Whatever the umask is: the modes of the files decide. Not by its path, where
+	// somebody may have put a link.
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Chmod(0o755)
 }
 
 // checkEmpty refuses a directory with something that should not be hidden under
@@ -108,7 +115,7 @@ func (s *Site) mkdir(dir string) error {
 // DIR/TABLE makes one where nothing is mounted on DIR. Those must not stop a
 // start, since without recentfs the queues drop packets.
 func checkEmpty(dir string) (left []string, err error) {
-	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	f, err := os.OpenFile(dir, os.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW, 0)
 	switch {
 	case errors.Is(err, unix.ENOTDIR):
 		return nil, fmt.Errorf("mount point %s is not a directory: name one, or a path where one can be made", dir)
@@ -123,7 +130,7 @@ func checkEmpty(dir string) (left []string, err error) {
 		return nil, fmt.Errorf("mount point %s: %w: choose another", dir, err)
 	}
 	for _, file := range files {
-		if !isLeftByWriter(filepath.Join(dir, file.Name()), file.Type()) {
+		if !isLeftByWriter(f, file) {
 			return nil, fmt.Errorf("mount point %s is not empty (%q is in it): choose an empty directory, or empty this one", dir, file.Name())
 		}
 		left = append(left, file.Name())
@@ -142,14 +149,15 @@ const strayLimit = 64
 // file may look so. It stays as it is under the mount, and the log names it. That
 // is better than a start that fails. A directory of any use has a larger file, a
 // directory or a link too, and is refused.
-func isLeftByWriter(path string, kind os.FileMode) bool {
-	if !kind.IsRegular() {
+func isLeftByWriter(dir *os.File, file os.DirEntry) bool {
+	if !file.Type().IsRegular() {
 		return false
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+	fd, err := unix.Openat(int(dir.Fd()), file.Name(), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return false
 	}
+	f := os.NewFile(uintptr(fd), file.Name())
 	defer f.Close()
 	text, err := io.ReadAll(io.LimitReader(f, strayLimit))
 	if err != nil || len(text) == 0 {

@@ -3,7 +3,6 @@ package fs
 import (
 	"errors"
 	"fmt"
-	"os"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -79,36 +78,4 @@ func (m *Mountpoint) mountAgain() (bool, error) {
 		return false, fmt.Errorf("mount point %s: mount: %w: before Linux 5.15 it comes back when its open files are closed", m.site.Dir, unix.EINVAL)
 	}
 	return false, err
-}
-
-// WatchMounts sends to changed when a mount came or went in this process's mount
-// namespace, until stop. It sends once for several of them, and once at the start.
-func WatchMounts(changed chan<- struct{}) (stop func(), err error) {
-	f, err := os.Open("/proc/self/mountinfo")
-	if err != nil {
-		return nil, fmt.Errorf("watch the mounts: %w: recentfs needs /proc (mount -t proc proc /proc)", err)
-	}
-	raw, err := f.SyscallConn()
-	if err != nil {
-		f.Close()
-		return nil, fmt.Errorf("watch the mounts: %w", err)
-	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		// Go's poller waits for the list to become readable between two calls of
-		// the function. It always is, but the kernel wakes the poller for each
-		// change only (mounts_poll, EPOLLET).
-		_ = raw.Read(func(uintptr) bool {
-			select {
-			case changed <- struct{}{}:
-			default: // somebody has yet to look
-			}
-			return false
-		})
-	}()
-	return func() {
-		f.Close()
-		<-done
-	}, nil
 }

@@ -243,24 +243,3 @@ func TestRestoreLeavesNothing(t *testing.T) {
 		t.Errorf("%d open files are left, and the readers of %d", n, len(h.m.fs.readers))
 	}
 }
-
-// TestWatchMounts sees a mount come and go.
-func TestWatchMounts(t *testing.T) {
-	lab.NeedRoot(t)
-	changed := make(chan struct{}, 1)
-	stop, err := WatchMounts(changed)
-	if err != nil {
-		t.Fatal(err)
-	}
-	<-changed
-	dir := lab.TempDir(t)
-	for range 100 {
-		if err := unix.Mount("tmpfs", dir, "tmpfs", 0, ""); err != nil {
-			t.Fatal(err)
-		}
-		<-changed
-		umount(t, dir, unix.MNT_DETACH)
-		<-changed
-	}
-	stop()
-}

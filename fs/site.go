@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"github.com/moby/sys/mountinfo"
 	"golang.org/x/sys/unix"
@@ -91,7 +92,15 @@ func (s *Site) attach(fd *int) (mounted bool, err error) {
 
 // mount mounts the connection of a descriptor of the device, over whatever is there.
 func (s *Site) mount(fd int) error {
-	if err := device.Mount(fd, s.Dir, fsName, fsType); err != nil {
+	// By a descriptor: whoever owns the directory above may put a link in the place of
+	// this one at any time.
+	dir, err := openDir(s.Dir)
+	if err != nil {
+		return s.mountError(err)
+	}
+	err = device.Mount(fd, fmt.Sprintf("/proc/thread-self/fd/%d", dir), fsName, fsType)
+	unix.Close(dir)
+	if err != nil {
 		return s.mountError(err)
 	}
 	mounts, err := mountsOn(s.Dir)
@@ -198,6 +207,22 @@ func (OwnSites) Abandon(dev uint64, dir string) error {
 		}
 	}
 	return nil
+}
+
+// openDir opens a directory whose path has no symbolic link, or what is mounted there,
+// which is not asked. Not openat2: a service with RestrictSUIDSGID= does not have it.
+func openDir(dir string) (fd int, err error) {
+	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	fd, err = unix.Open("/", flags, 0)
+	for name := range strings.SplitSeq(strings.TrimPrefix(dir, "/"), "/") {
+		if err != nil {
+			return -1, err
+		}
+		above := fd
+		fd, err = unix.Openat(above, name, flags, 0)
+		unix.Close(above)
+	}
+	return fd, err
 }
 
 // removeCreated removes the directories that find created, unless something else is in

@@ -173,7 +173,7 @@ func (s *Site) detachDeadBelow() error {
 	if mounts[1].ID != s.Dead {
 		return errOther(s.Dir)
 	}
-	tree, err := unix.OpenTree(unix.AT_FDCWD, s.Dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	tree, err := unix.OpenTree(unix.AT_FDCWD, s.Dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_SYMLINK_NOFOLLOW)
 	if err != nil {
 		return nil // before Linux 5.2
 	}

@@ -88,6 +88,9 @@ func (n *Namespace) reopenInside() error {
 	return nil
 }
 
+// File is the namespace's file, for as long as it is not closed.
+func (n *Namespace) File() *os.File { return n.file }
+
 // Close closes the namespace's file.
 func (n *Namespace) Close() error { return n.file.Close() }
 

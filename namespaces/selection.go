@@ -69,6 +69,25 @@ func (f Found) Open() (*Namespace, error) {
 // Two places with the same name are an error. No names at all select this
 // process's own namespace, which then has the empty name.
 func Select(texts []string) (*Selection, error) {
+	s, err := Parse(texts)
+	if err != nil {
+		return nil, err
+	}
+	if len(texts) == 0 {
+		return s, nil
+	}
+	for i := range s.places {
+		if err := s.places[i].open(); err != nil {
+			s.Close()
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// Parse is Select without a look at what exists. Only Names and CouldSelect may be called
+// of its Selection.
+func Parse(texts []string) (*Selection, error) {
 	s := &Selection{}
 	if len(texts) == 0 {
 		s.places = []place{{path: ownPath}}
@@ -83,7 +102,6 @@ func Select(texts []string) (*Selection, error) {
 			err = s.add(p)
 		}
 		if err != nil {
-			s.Close()
 			return nil, err
 		}
 	}
@@ -124,6 +142,12 @@ func (s *Selection) add(p place) error {
 			return nil
 		}
 	}
+	s.places = append(s.places, p)
+	return nil
+}
+
+// open makes sure that there is a namespace at the place.
+func (p *place) open() error {
 	// Open the pidfd first: if the process ends before Open, the pidfd shows it.
 	if m := processNet.FindStringSubmatch(p.path); m != nil {
 		pid, err := strconv.Atoi(m[1])
@@ -139,7 +163,6 @@ func (s *Selection) add(p place) error {
 		}
 		p.process = os.NewFile(uintptr(fd), "pidfd")
 	}
-	s.places = append(s.places, p)
 	n, err := Open(p.path)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
@@ -158,6 +181,14 @@ func (s *Selection) Names(name string) bool {
 // CouldSelect reports whether a namespace with that name is selected whenever it
 // exists.
 func (s *Selection) CouldSelect(name string) bool { return s.all || s.Names(name) }
+
+// CouldSelectPath reports whether a namespace is selected where it is at that path.
+func (s *Selection) CouldSelectPath(path string) bool {
+	if slices.ContainsFunc(s.places, func(p place) bool { return p.path == path }) {
+		return true
+	}
+	return s.all && (path == ownPath || filepath.Dir(path) == Directory && filepath.Clean(path) == path)
+}
 
 // Close releases the selection. No other method may run then or later.
 func (s *Selection) Close() {

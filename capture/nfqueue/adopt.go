@@ -3,7 +3,6 @@ package nfqueue
 import (
 	"errors"
 	"fmt"
-	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -23,24 +22,25 @@ type Left struct {
 }
 
 // Adopt goes on with a queue that another process has left: by Leave, or since it was
-// killed. It needs the Files of that process, and is called in the queue's network
-// namespace as Open is. It has the descriptors if there is no error. If the memory is
+// killed. It needs the Files of that process. The Socket says in
+// which network namespace. It has the descriptors if there is no error. If the memory is
 // Unusable, it is closed and the queue has another one.
 //
 // The caller calls Finish, then Run.
-func Adopt(number uint16, options Options, socket, memory int, notes Notes) (*Queue, Left, error) {
-	q := &Queue{number: number, options: options.OrDefaults(), fd: socket, queues: openProcQueues()}
-	q.turns.Store(1)
-	left, err := q.adopt(memory, notes)
+func (s Socket) Adopt(number uint16, options Options, socket, memory int, notes Notes) (*Queue, Left, error) {
+	q := s.queue(number, options)
+	q.fd = socket
+	left, err := q.adopt(s.fd, memory, notes)
 	if err != nil {
-		q.queues.close()
+		s.Close()
 		return nil, Left{}, explain(number, fmt.Errorf("the socket that was left: %w", err))
 	}
+	_ = unix.Close(s.fd) // it is ours
 	return q, left, nil
 }
 
-func (q *Queue) adopt(memory int, notes Notes) (left Left, err error) {
-	if err := checkSocket(q.fd); err != nil {
+func (q *Queue) adopt(here, memory int, notes Notes) (left Left, err error) {
+	if err := checkSocket(q.fd, here); err != nil {
 		return left, err
 	}
 	waits, err := q.bound()
@@ -75,8 +75,8 @@ func (q *Queue) adopt(memory int, notes Notes) (left Left, err error) {
 }
 
 // checkSocket finds out whether a descriptor is a socket of netfilter in the network
-// namespace of the calling thread.
-func checkSocket(fd int) error {
+// namespace of another socket.
+func checkSocket(fd, here int) error {
 	protocol, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PROTOCOL)
 	if err != nil {
 		return fmt.Errorf("getsockopt(SO_PROTOCOL): %w", err)
@@ -88,22 +88,31 @@ func checkSocket(fd int) error {
 	if domain != unix.AF_NETLINK || protocol != unix.NETLINK_NETFILTER {
 		return fmt.Errorf("it is a socket of family %d, protocol %d, and not netfilter's: open the queue anew", domain, protocol)
 	}
-	netns, err := unix.IoctlRetInt(fd, unix.SIOCGSKNS)
+	its, err := netnsOf(fd)
 	if err != nil {
-		return fmt.Errorf("ioctl(SIOCGSKNS): %w", err)
+		return err
 	}
-	defer unix.Close(netns)
-	var its, ours unix.Stat_t
-	if err := unix.Fstat(netns, &its); err != nil {
-		return fmt.Errorf("stat its network namespace: %w", err)
-	}
-	if err := unix.Stat("/proc/thread-self/ns/net", &ours); err != nil {
-		return &os.PathError{Op: "stat", Path: "/proc/thread-self/ns/net", Err: err}
+	ours, err := netnsOf(here)
+	if err != nil {
+		return err
 	}
 	if its.Dev != ours.Dev || its.Ino != ours.Ino {
 		return errors.New("it is of another network namespace: open the queue anew")
 	}
 	return nil
+}
+
+// netnsOf is the network namespace of a socket.
+func netnsOf(fd int) (stat unix.Stat_t, err error) {
+	netns, err := unix.IoctlRetInt(fd, unix.SIOCGSKNS)
+	if err != nil {
+		return stat, fmt.Errorf("ioctl(SIOCGSKNS): %w", err)
+	}
+	defer unix.Close(netns)
+	if err := unix.Fstat(netns, &stat); err != nil {
+		return stat, fmt.Errorf("stat its network namespace: %w", err)
+	}
+	return stat, nil
 }
 
 // bound is the kernel's state of the queue, which the socket has bound.

@@ -34,33 +34,31 @@ const (
 // checkBind finds out whether the capability or the kernel's module is missing. It
 // sends the obsolete PF_BIND, which does nothing else. A queue that is taken is
 // EPERM too: after checkBind, EPERM means only that.
-func checkBind(con *netlink.Conn, number uint16) error {
-	body, err := config(number, command(cmdPFBind))
-	if err != nil {
-		return err
-	}
-	_, err = con.Execute(netlink.Message{
-		Header: netlink.Header{Type: msgConfig, Flags: netlink.Request | netlink.Acknowledge},
-		Data:   body,
-	})
-	if err != nil {
+func checkBind(fd int, number uint16) error {
+	if err := tell(fd, number, command(cmdPFBind)); err != nil {
 		return explainOpen(err)
 	}
 	return nil
 }
 
-// bind makes the queue and configures it in one message, so that no packet comes
-// in between (nfqnl_recv_config).
-func bind(fd int, number uint16, options Options, queues *procQueues) error {
-	body, err := config(number, append([]netlink.Attribute{command(cmdBind)}, options.attributes()...)...)
+// tell sends a message with those attributes on a socket that no queue is bound by, and
+// returns the kernel's error.
+func tell(fd int, number uint16, attributes ...netlink.Attribute) error {
+	body, err := config(number, attributes...)
 	if err != nil {
 		return err
 	}
 	head := appendNlmsg(nil, uint32(headerLen+len(body)), msgConfig, unix.NLM_F_REQUEST)
 	if !send(fd, append(head, body...), unix.Write) {
-		return errors.New("bind: the kernel has no memory for the message: free some memory")
+		return errors.New("the kernel has no memory for the message: free some memory")
 	}
-	err = refusal(fd)
+	return refusal(fd)
+}
+
+// bind makes the queue and configures it in one message, so that no packet comes
+// in between (nfqnl_recv_config).
+func bind(fd int, number uint16, options Options, queues *procQueues) error {
+	err := tell(fd, number, append([]netlink.Attribute{command(cmdBind)}, options.attributes()...)...)
 	switch {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EBUSY), errors.Is(err, unix.EEXIST):
 		return fmt.Errorf("taken%s: stop that program, or use another queue number", holder(queues, number))

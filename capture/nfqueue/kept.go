@@ -127,12 +127,13 @@ func (k *kept) release() {
 
 // OpenKept is Open for a queue that outlives the process, if somebody else has Files
 // then.
-func OpenKept(number uint16, options Options, notes Notes) (*Queue, error) {
+func (s Socket) OpenKept(number uint16, options Options, notes Notes) (*Queue, error) {
 	k, err := makeKept(notes)
 	if err != nil {
+		s.Close()
 		return nil, explain(number, err)
 	}
-	q, err := Open(number, options)
+	q, err := s.Open(number, options)
 	if err != nil {
 		k.release()
 		return nil, err

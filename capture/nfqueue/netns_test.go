@@ -26,6 +26,33 @@ func TestMain(m *testing.M) {
 	lab.Main(m)
 }
 
+// Open binds a queue in the network namespace of the calling thread.
+func Open(number uint16, options Options) (*Queue, error) {
+	s, err := OpenSocket()
+	if err != nil {
+		return nil, explain(number, err)
+	}
+	return s.Open(number, options)
+}
+
+// OpenKept is Open for a queue that outlives the process.
+func OpenKept(number uint16, options Options, notes Notes) (*Queue, error) {
+	s, err := OpenSocket()
+	if err != nil {
+		return nil, explain(number, err)
+	}
+	return s.OpenKept(number, options, notes)
+}
+
+// Adopt goes on with a queue of the network namespace of the calling thread.
+func Adopt(number uint16, options Options, socket, memory int, notes Notes) (*Queue, Left, error) {
+	s, err := OpenSocket()
+	if err != nil {
+		return nil, Left{}, explain(number, err)
+	}
+	return s.Adopt(number, options, socket, memory, notes)
+}
+
 // newNamespace makes a network namespace for queues.
 func newNamespace(t testing.TB) *lab.Netns {
 	t.Helper()

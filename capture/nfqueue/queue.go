@@ -21,7 +21,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	nfq "github.com/florianl/go-nfqueue/v2"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,47 +47,31 @@ type Queue struct {
 	decided, undecodable, malformed, refused, unsent, overruns atomic.Uint64
 }
 
-// Open binds a queue in the network namespace of the calling thread. Its errors say
-// which queue, what is wrong and what to do: CAP_NET_ADMIN or the kernel's
-// nfnetlink_queue is missing, or another program holds the queue.
-//
-// For a namespace other than the process's the caller must hold
-// runtime.LockOSThread.
-func Open(number uint16, options Options) (*Queue, error) {
-	q, err := open(number, options)
-	if err != nil {
+// Open binds a queue in the socket's network namespace. Its errors say which queue, what
+// is wrong and what to do: CAP_NET_ADMIN or the kernel's nfnetlink_queue is missing, or
+// another program holds the queue. The queue has the socket, and after an error nobody.
+func (s Socket) Open(number uint16, options Options) (*Queue, error) {
+	q := s.queue(number, options)
+	if err := q.setUp(); err != nil {
+		s.Close()
 		return nil, explain(number, err)
 	}
 	return q, nil
 }
 
-func explain(number uint16, err error) error { return fmt.Errorf("queue %d: %w", number, err) }
-
-func open(number uint16, options Options) (*Queue, error) {
-	sock, err := nfq.Open(&nfq.Config{NfQueue: number})
-	if err != nil {
-		return nil, explainOpen(err)
-	}
-	defer sock.Con.Close()
-	if err := checkBind(sock.Con, number); err != nil {
-		return nil, err
-	}
-	q := &Queue{number: number, options: options.OrDefaults(), queues: openProcQueues()}
+func (s Socket) queue(number uint16, options Options) *Queue {
+	q := &Queue{number: number, options: options.OrDefaults(), fd: s.fd, queues: s.queues}
 	q.turns.Store(1)
-	if q.fd, err = duplicate(sock.Con); err != nil {
-		q.queues.close()
-		return nil, err
-	}
-	if err := q.setUp(); err != nil {
-		q.queues.close()
-		unix.Close(q.fd)
-		return nil, err
-	}
-	return q, nil
+	return q
 }
+
+func explain(number uint16, err error) error { return fmt.Errorf("queue %d: %w", number, err) }
 
 // setUp prepares the socket and then makes the queue, so that packets find it ready.
 func (q *Queue) setUp() error {
+	if err := checkBind(q.fd, q.number); err != nil {
+		return err
+	}
 	if err := setOptions(q.fd, q.options.Buffer); err != nil {
 		return err
 	}

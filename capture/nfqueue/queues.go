@@ -28,10 +28,12 @@ type queueState struct {
 	last       uint32 // id_sequence: the ID of the last packet that came
 }
 
+const procQueuesFile = "/proc/thread-self/net/netfilter/nfnetlink_queue"
+
 // openProcQueues opens the list of the calling thread's network namespace. The file
 // belongs to that namespace, whichever thread reads it.
 func openProcQueues() *procQueues {
-	f, err := os.Open("/proc/thread-self/net/netfilter/nfnetlink_queue")
+	f, err := os.Open(procQueuesFile)
 	if err != nil {
 		return new(procQueues)
 	}

@@ -86,7 +86,7 @@ addresses, and a mount shows every table as a file that reads and writes as
 	root.SetFlagErrorFunc(explainFlagError)
 	root.CompletionOptions.HiddenDefaultCmd = true
 	root.AddCommand(runCommand(), checkCommand(), rulesCommand(), reloadCommand(), saveCommand(), replayCommand(),
-		execCommand(), showCommand(), addCommand(), delCommand(), flushCommand(), exportCommand(), importCommand(), versionCommand())
+		execCommand(), showCommand(), addCommand(), delCommand(), flushCommand(), exportCommand(), importCommand(), mountHelperCommand(), versionCommand())
 	repairHelp(root)
 	checkUsage(root)
 	return root

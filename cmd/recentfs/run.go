@@ -49,7 +49,10 @@ on with the packets, files and mounts as they are. 'recentfs run --takeover' tak
 them from a recentfs that runs.
 
 The kernel drops a packet that finds its queue full, or accepts it with
---on-overload accept, before any rule sees it.`,
+--on-overload accept, before any rule sees it.
+
+Each flag but --keep and --takeover can also be a variable of the environment:
+--queue-length is RECENTFS_QUEUE_LENGTH.`,
 		Example: `  recentfs run
   recentfs run --rules /etc/recentfs/rules -o ip_list_tot=65536,ip_pkt_list_tot=50
   recentfs run --netns all --netns-rules dmz=/etc/recentfs/dmz.rules --proc-net
@@ -98,6 +101,7 @@ The kernel drops a packet that finds its queue full, or accepts it with
 	overload.register(cmd)
 	cmd.Flags().StringVarP(&c.Rules, "rules", "r", "", "`FILE` of rules, as iptables-save writes them (default: a built-in example)")
 	cmd.Flags().StringVarP(&c.Mountpoint, "mountpoint", "m", defaultMountpoint, "`DIR` to show the tables in; made if it is not there")
+	cmd.Flags().StringVar(&c.Helper, "helper", "", "`SOCKET` of 'recentfs mount-helper', to run without the privileges of root")
 	cmd.Flags().StringVar(&c.Control, "control", defaultControl, "`SOCKET` for 'recentfs rules' and 'recentfs reload'")
 	cmd.Flags().StringArrayVar(&c.Netns, "netns", nil, "network `NAMESPACE` to serve, by name, path or process id, or 'all'; repeatable")
 	cmd.Flags().StringArrayVar(&netnsRules, "netns-rules", nil, "`NAME=FILE` of rules for one of several namespaces; repeatable")
@@ -109,5 +113,5 @@ The kernel drops a packet that finds its queue full, or accepts it with
 	cmd.Flags().BoolVar(&c.ProcNet, "proc-net", false, "put the tables in the place of /proc/net/xt_recent, for the whole machine (Linux 5.2)")
 	cmd.Flags().StringVar(&level, "log-level", "info", "how much to log: error, warn, info or debug")
 	cmd.Flags().StringVar(&c.LogPackets, "log-packets", "stderr", "where LOG targets write to: stderr, kmsg (the kernel's log) or syslog")
-	return cmd
+	return fromEnvironment(cmd)
 }

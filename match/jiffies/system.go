@@ -27,11 +27,21 @@ type System struct {
 
 const timerList = "/proc/timer_list"
 
-// NewSystem finds out HZ and the offset of jiffies. Where timerList cannot be
-// read, the offset is the kernel's INITIAL_JIFFIES, five minutes before the
-// first wrap of an unsigned int. Stamps may then differ from the kernel's by some
-// ticks, but they agree with each other.
+// NewSystem finds out HZ and the offset of jiffies.
 func NewSystem() (*System, error) {
+	list, err := os.Open(timerList)
+	if err != nil {
+		return NewSystemFrom(nil)
+	}
+	defer list.Close()
+	return NewSystemFrom(list)
+}
+
+// NewSystemFrom is NewSystem by /proc/timer_list, which only root may open. Where list is
+// nil, the offset is the kernel's INITIAL_JIFFIES, five minutes before the first wrap of
+// an unsigned int. Stamps may then differ from the kernel's by some ticks, but they
+// agree with each other.
+func NewSystemFrom(list *os.File) (*System, error) {
 	var res unix.Timespec
 	if err := unix.ClockGetres(unix.CLOCK_MONOTONIC_COARSE, &res); err != nil {
 		return nil, fmt.Errorf("clock_getres(CLOCK_MONOTONIC_COARSE): %w", err)
@@ -45,12 +55,12 @@ func NewSystem() (*System, error) {
 	// between, or if a tick came late, an offset is wrong by some ticks. Most
 	// offsets are right, so the median is.
 	var offsets []Jiffies
-	for range 9 {
-		if f, err := os.Open(timerList); err == nil {
-			if offset, ok := readOffset(f, s.hz); ok {
-				offsets = append(offsets, offset)
-			}
-			f.Close()
+	for i := 0; i < 9 && list != nil; i++ {
+		if _, err := list.Seek(0, io.SeekStart); err != nil {
+			break
+		}
+		if offset, ok := readOffset(list, s.hz); ok {
+			offsets = append(offsets, offset)
 		}
 	}
 	if len(offsets) > 0 {

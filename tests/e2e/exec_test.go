@@ -182,6 +182,10 @@ func TestProcNet(t *testing.T) {
 func TestExecPrivate(t *testing.T) {
 	ns := lab.NewNetns(t)
 	d := lab.NewDaemon(t, ns, sshSeen)
+	// A directory that the daemon has made goes with it, and all copies on it.
+	if err := os.Mkdir(d.Mount, 0o755); err != nil {
+		t.Fatal(err)
+	}
 	d.Start()
 	program := exec.Command("unshare", "--mount", "--propagation", "private", "sh", "-euc", "echo ready; read line; ls "+d.Mount)
 	stdin, err := program.StdinPipe()
@@ -200,8 +204,10 @@ func TestExecPrivate(t *testing.T) {
 		return nil
 	})
 	d.Stop()
-	stdin.Close()
-	if err := program.Wait(); err == nil || !strings.Contains(d.Output.String(), "has copies in other mount namespaces") {
+	if _, err := stdin.Write([]byte("\n")); err != nil {
+		t.Fatal(err)
+	}
+	if err := program.Wait(); err == nil || !strings.Contains(out.String(), "not connected") || !strings.Contains(d.Output.String(), "has copies in other mount namespaces") {
 		t.Errorf("the copy still works: %s; the daemon said %s", &out, &d.Output)
 	}
 }

@@ -9,13 +9,17 @@ import (
 	"recentfs/tests/lab"
 )
 
-// TestSystemd restarts and kills the service of a real systemd, under packets, and with
-// open files. Nothing is lost.
-func TestSystemd(t *testing.T) {
+// newService installs the service in a real systemd.
+func newService(t *testing.T) *lab.Systemd {
+	t.Helper()
 	s := lab.NewSystemd(t)
+	const source = "../../cmd/recentfs/"
 	for path, from := range map[string]string{
-		"/usr/local/bin/recentfs":              lab.Program(t),
-		"/etc/systemd/system/recentfs.service": "../../cmd/recentfs/recentfs.service",
+		"/usr/local/bin/recentfs":                     lab.Program(t),
+		"/etc/systemd/system/recentfs.service":        source + "recentfs.service",
+		"/etc/systemd/system/recentfs-helper.service": source + "recentfs-helper.service",
+		"/etc/systemd/system/recentfs-helper.socket":  source + "recentfs-helper.socket",
+		"/usr/lib/sysusers.d/recentfs.conf":           source + "recentfs.sysusers",
 	} {
 		text, err := os.ReadFile(from)
 		if err != nil {
@@ -23,9 +27,16 @@ func TestSystemd(t *testing.T) {
 		}
 		s.Write(path, string(text), 0o755)
 	}
+	s.Sh("systemd-sysusers; systemctl daemon-reload")
+	return s
+}
+
+// TestSystemd restarts and kills the service of a real systemd, under packets, and with
+// open files. Nothing is lost.
+func TestSystemd(t *testing.T) {
+	s := newService(t)
 	s.Write("/etc/recentfs/rules", "*recent\n:QUEUE0 DROP [0:0]\n-A QUEUE0 -m recent --name T --set -j ACCEPT\nCOMMIT\n", 0o644)
 	s.Sh(`
-		systemctl daemon-reload
 		systemctl start recentfs
 		iptables-legacy -t mangle -A INPUT -p icmp --icmp-type echo-request -j NFQUEUE --queue-num 0 --queue-bypass
 		cat > /run/load <<'END'

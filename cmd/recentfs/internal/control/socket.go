@@ -93,10 +93,12 @@ func openToGroup(path string) error {
 		return errors.New("somebody has replaced it")
 	}
 	// First the group: until then the mode is for another one.
-	if err := unix.Fchownat(fd, "", -1, gid, unix.AT_EMPTY_PATH); errors.Is(err, unix.EPERM) {
-		return nil
-	} else if err != nil {
-		return err
+	if stat.Gid != uint32(gid) {
+		if err := unix.Fchownat(fd, "", -1, gid, unix.AT_EMPTY_PATH); errors.Is(err, unix.EPERM) {
+			return nil
+		} else if err != nil {
+			return err
+		}
 	}
 	return os.Chmod(fmt.Sprint("/proc/self/fd/", fd), 0o660)
 }

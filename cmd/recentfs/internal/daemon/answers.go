@@ -13,8 +13,9 @@ import (
 // process are, the module's parameters, and who owns new tables. It waits for no
 // lock of a Server, since a reload may hold that while somebody follows a link.
 type mountAnswers struct {
-	module *recent.Module
-	dir    string // of the tables; set before the module's mount asks
+	module  *recent.Module
+	netnsOf func(pid int) (namespaces.ID, error)
+	dir     string // of the tables; set before the module's mount asks
 
 	// nameByID has the name of each namespace with an instance: a string by
 	// namespaces.ID.
@@ -28,7 +29,7 @@ const nowhere = "unmanaged"
 // mount of all tables. A process that we cannot see, or whose namespace we may
 // not look at, has no tables.
 func (a *mountAnswers) pathOf(pid uint32) string {
-	id, err := namespaces.Of(int(pid))
+	id, err := a.netnsOf(int(pid))
 	if err != nil {
 		return nowhere
 	}

@@ -34,6 +34,9 @@ type Config struct {
 	Control    string // the control socket
 	// Queue says how much the kernel keeps for each queue.
 	Queue nfqueue.Options
+	// Helper is the socket of the process that does what needs the privileges of root,
+	// or empty where this one has them.
+	Helper string
 	// LogPackets is one of PacketOutputs, or empty for standard error.
 	LogPackets string
 	// State is the directory that keeps the tables over restarts and boots, empty

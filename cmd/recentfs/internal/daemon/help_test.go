@@ -11,6 +11,7 @@ import (
 
 	"github.com/sirupsen/logrus"
 
+	"recentfs/capture/nfqueue"
 	"recentfs/match/recent"
 	"recentfs/tests/lab"
 )
@@ -93,4 +94,13 @@ func (c *testConfig) new(t *testing.T, log io.Writer) *Server {
 func inMount(s *Server, program string, args ...string) ([]byte, error) {
 	cmd := exec.Command("sh", append([]string{"-c", `cd "$0" && exec "$@"`, s.tables.Dir(), program}, args...)...)
 	return cmd.CombinedOutput()
+}
+
+// openQueue binds a queue in the network namespace of the calling thread.
+func openQueue(number uint16, options nfqueue.Options) (*nfqueue.Queue, error) {
+	s, err := nfqueue.OpenSocket()
+	if err != nil {
+		return nil, err
+	}
+	return s.Open(number, options)
 }

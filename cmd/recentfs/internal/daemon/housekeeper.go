@@ -32,8 +32,8 @@ func (s *Server) keepHouse(ctx context.Context, ready func()) error {
 // lost.
 func (s *Server) check() {
 	s.refusedWrites = logRefused(s.answers.module.Refused(), s.refusedWrites)
-	if s.cover != nil {
-		if err := s.cover.Refresh(); err != nil {
+	if s.config.ProcNet {
+		if err := s.host.RefreshCover(); err != nil {
 			logrus.Warnf("/proc/net: %v", err)
 		}
 	}

@@ -15,7 +15,6 @@ import (
 	"recentfs/cmd/recentfs/internal/exchange"
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
-	"recentfs/namespaces"
 )
 
 // Import implements control.Daemon. No lock of the daemon is held while it reads or
@@ -49,7 +48,7 @@ func (s *Server) Import(w io.Writer, r io.Reader, netns string, pid int) error {
 func (s *Server) instanceOf(netns string, pid int) (*instance, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	id, _ := namespaces.Of(pid)
+	id, _ := s.host.NetnsOf(pid)
 	for its, i := range s.instances {
 		if netns == i.name || netns == "" && its == id {
 			return i, nil

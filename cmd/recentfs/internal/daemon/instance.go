@@ -3,10 +3,12 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 
 	"recentfs/capture"
 	"recentfs/capture/nfqueue"
+	"recentfs/cmd/recentfs/internal/helper"
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
 	"recentfs/match/ruleset"
@@ -19,7 +21,9 @@ import (
 // between recent_net_init and recent_net_exit.
 type instance struct {
 	name      string // of its folder in the mount; empty if its tables are at the root
-	namespace *namespaces.Namespace
+	host      helper.Host
+	found     namespaces.Found
+	held      *os.File // of the namespace, which exists as long as this is open
 	rulesFile string
 	registry  *recent.Registry
 	state     *state.Dir // keeps the tables; nil without Config.State
@@ -64,7 +68,7 @@ func explain(netns string, err error) error {
 func (i *instance) exit() error {
 	err := i.unbindAll()
 	i.exchange(nil)
-	return errors.Join(err, i.namespace.Close())
+	return errors.Join(err, i.held.Close())
 }
 
 // exchange replaces the rules between two batches of packets and closes the

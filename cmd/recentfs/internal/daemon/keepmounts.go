@@ -41,15 +41,21 @@ func (s *Server) keep(name string, m *fs.Mountpoint) *keptMount {
 // task calls Restore, and this one stops before the mounts are taken down.
 func (s *Server) keepMounts(ctx context.Context, ready func()) error {
 	changed := make(chan struct{}, 1)
-	unwatch, err := fs.WatchMounts(changed)
+	changed <- struct{}{} // some may have come or gone before the watch
+	unwatch, err := s.host.Watch(func() {
+		select {
+		case changed <- struct{}{}:
+		default: // they are yet to be looked at
+		}
+	})
 	if err != nil {
 		return err
 	}
 	defer unwatch()
 	tables, module := s.keep(tablesMount, s.tables), s.keep(moduleMount, s.module)
 	kept := []*keptMount{tables, module}
-	if s.cover != nil {
-		kept = append(kept, &keptMount{name: "the cover of /proc/net", restore: s.cover.Restore, hidden: func() string { return "" }})
+	if s.config.ProcNet {
+		kept = append(kept, &keptMount{name: "the cover of /proc/net", restore: s.host.RestoreCover, hidden: func() string { return "" }})
 	}
 	ready()
 	for {

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -15,7 +16,6 @@ import (
 	"recentfs/cmd/recentfs/internal/handover"
 	"recentfs/fs"
 	"recentfs/fs/procnet"
-	"recentfs/namespaces"
 )
 
 // The names of what outlives the process: see internal/handover. Those of queues have
@@ -91,7 +91,8 @@ func (o *outliving) give(name string, fds []int) error {
 }
 
 // dropRest closes what the process before has left, and nobody wants.
-func (o *outliving) dropRest() {
+func (s *Server) dropRest() {
+	o := &s.outliving
 	o.mu.Lock()
 	rest := maps.Clone(o.before)
 	clear(o.before)
@@ -100,19 +101,22 @@ func (o *outliving) dropRest() {
 		o.drop(name)
 		logrus.Infof("%s of the process before is not served any more", name)
 	}
-	Abandon(rest)
+	abandon(s.host, s.host.Uncover, rest)
 }
 
 // Abandon takes away what nobody goes on with: mounts are unmounted, and queues are
 // unbound. So nobody waits for them.
-func Abandon(held handover.Held) {
+func Abandon(held handover.Held) { abandon(fs.OwnSites{}, uncoverProcNet, held) }
+
+func abandon(sites fs.Sites, uncover func() error, held handover.Held) {
 	for _, name := range []string{tablesMount, moduleMount} {
 		if fds := held.Take(name); len(fds) > 0 {
-			if err := fs.Abandon(asFiles(name, fds)); err != nil {
-				logrus.Warnf("%s: %v", name, err)
-			}
+			err := fs.Abandon(sites, asFiles(name, fds))
 			if name == moduleMount {
-				uncoverProcNet()
+				err = errors.Join(err, uncover())
+			}
+			if err != nil {
+				logrus.Warnf("%s: %v", name, err)
 			}
 		}
 	}
@@ -120,13 +124,11 @@ func Abandon(held handover.Held) {
 }
 
 // uncoverProcNet takes a cover away that leads to a module which is gone.
-func uncoverProcNet() {
+func uncoverProcNet() error {
 	if module := procnet.Module(); module == "" || fs.IsLive(module) {
-		return
+		return nil
 	}
-	if err := procnet.Unmount(); err != nil {
-		logrus.Warn(err)
-	}
+	return procnet.Unmount()
 }
 
 func asFiles(name string, fds []int) (files []*os.File) {
@@ -162,18 +164,13 @@ func (s *Server) takeOver(ctx context.Context, ready func()) (err error) {
 	s.goesOn = len(before) > 0
 	ready()
 	<-ctx.Done()
-	o.dropRest() // as after a start that failed
+	s.dropRest() // as after a start that failed
 	return nil
 }
 
 // checkBefore finds what would stop a start, while another recentfs can still go on.
 func (s *Server) checkBefore() error {
-	selection, err := namespaces.Select(s.config.Netns)
-	if err != nil {
-		return err
-	}
-	defer selection.Close()
-	if _, err := selection.Present(); err != nil {
+	if _, err := s.host.Present(); err != nil {
 		return err
 	}
 	for _, dir := range []string{s.config.Mountpoint, s.config.State} {
@@ -233,7 +230,7 @@ func (s *Server) handOver() error {
 		}
 	} else {
 		if err = s.successor.Give(s.outliving.given); err != nil {
-			Abandon(s.outliving.given)
+			abandon(s.host, s.host.Uncover, s.outliving.given)
 		}
 		s.successor.Close()
 	}

@@ -69,7 +69,7 @@ func TestFullIsSaid(t *testing.T) {
 func TestSmallBuffer(t *testing.T) {
 	ns := lab.NewNetns(t)
 	var q *nfqueue.Queue
-	if err := ns.Do(func() (err error) { q, err = nfqueue.Open(3, nfqueue.Options{Buffer: 1 << 20}); return err }); err != nil {
+	if err := ns.Do(func() (err error) { q, err = openQueue(3, nfqueue.Options{Buffer: 1 << 20}); return err }); err != nil {
 		t.Fatal(err)
 	}
 	defer q.Close()

@@ -5,11 +5,14 @@ import (
 	"fmt"
 	"io"
 	"log/syslog"
-	"os"
+
+	"recentfs/cmd/recentfs/internal/helper"
 )
 
 // PacketOutputs are the values of Config.LogPackets: where LOG targets write to.
-var PacketOutputs = []string{"stderr", "kmsg", "syslog"}
+var PacketOutputs = []string{"stderr", kmsg, "syslog"}
+
+const kmsg = "kmsg"
 
 // openPacketOutput opens where LOG targets write to, and holds it until ctx is done.
 // Standard error needs no output of its own: there the lines are among our others.
@@ -17,8 +20,8 @@ func (s *Server) openPacketOutput(ctx context.Context, ready func()) error {
 	var w io.WriteCloser
 	var err error
 	switch s.config.LogPackets {
-	case "kmsg":
-		w, err = os.OpenFile("/dev/kmsg", os.O_WRONLY, 0)
+	case kmsg:
+		w, err = s.host.Open(helper.KernelLog)
 	case "syslog":
 		w, err = dialSyslog("", "") // wherever the syslog daemon listens
 	default:

@@ -128,7 +128,7 @@ func TestReloadParamsOfNamespaces(t *testing.T) {
 	}
 	defer ns.Close()
 	var other *nfqueue.Queue
-	if err := ns.Do(func() (err error) { other, err = nfqueue.Open(5, nfqueue.Options{}); return err }); err != nil {
+	if err := ns.Do(func() (err error) { other, err = openQueue(5, nfqueue.Options{}); return err }); err != nil {
 		t.Fatal(err)
 	}
 	given := Params{Params: recent.DefaultParams(recent.Modern)}

@@ -10,7 +10,6 @@ import (
 
 	"recentfs/cmd/recentfs/internal/control"
 	"recentfs/fs"
-	"recentfs/fs/procnet"
 )
 
 // serveControl makes the control socket, and answers once all tasks are ready.
@@ -68,7 +67,7 @@ func (s *Server) showModule(ctx context.Context, ready func()) (err error) {
 
 // mounter makes a mount, or goes on with that of the process before.
 func (s *Server) mounter(name string) fs.Mounter {
-	return fs.Mounter{Keep: s.outliving.kept, Left: asFiles(name, s.outliving.take(name))}
+	return fs.Mounter{Sites: s.host, Keep: s.outliving.kept, Left: asFiles(name, s.outliving.take(name))}
 }
 
 // stayMounted waits with a mount until ctx is done, and unmounts it, or leaves it to
@@ -138,36 +137,20 @@ func hiddenFiles(m *fs.Mountpoint) string {
 }
 
 // coverProcNet puts the module's links and parameters in the place of the
-// kernel's, if Config.ProcNet says so.
+// kernel's, if Config.ProcNet says so. If it does not, a recentfs that was killed may
+// have left some, which would lead to our tables.
 func (s *Server) coverProcNet(ctx context.Context, ready func()) (err error) {
-	other := procnet.Module()
-	if other == s.module.Dir() || !fs.IsLive(other) {
-		other = ""
-	}
 	if s.config.ProcNet {
-		if other != "" {
-			return fmt.Errorf("--proc-net: another recentfs, which serves %s, has taken /proc/net: stop that first", other)
-		}
-		if s.goesOn {
-			s.cover, err = procnet.Adopt(fs.ModuleFiles(s.module.Dir()))
-		}
-		if s.cover == nil && err == nil {
-			s.cover, err = procnet.Mount(fs.ModuleFiles(s.module.Dir()))
-		}
-		if err != nil {
+		if err := s.host.Cover(s.goesOn); err != nil {
 			return fmt.Errorf("--proc-net: %w", err)
 		}
-	} else if other == "" {
-		// A recentfs that was killed may have left one, which would lead to our
-		// tables.
-		if err := procnet.Unmount(); err != nil {
-			return err
-		}
+	} else if err := s.host.Uncover(); err != nil {
+		return err
 	}
 	ready()
 	<-ctx.Done()
-	if s.cover == nil || s.leaving {
+	if !s.config.ProcNet || s.leaving {
 		return nil
 	}
-	return procnet.Unmount()
+	return s.host.Uncover()
 }

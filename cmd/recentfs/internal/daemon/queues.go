@@ -22,8 +22,7 @@ func notesOf(q *nfqueue.Queue) *ruleset.Notes {
 	return nil
 }
 
-// openQueue binds a queue, or goes on with that of the process before. The thread is
-// in the instance's network namespace. Server.mu is held.
+// openQueue binds a queue, or goes on with that of the process before. Server.mu is held.
 func (i *instance) openQueue(n uint16) (*nfqueue.Queue, error) {
 	q, err := i.openOrAdopt(n)
 	if err == nil {
@@ -33,12 +32,16 @@ func (i *instance) openQueue(n uint16) (*nfqueue.Queue, error) {
 }
 
 func (i *instance) openOrAdopt(n uint16) (*nfqueue.Queue, error) {
+	socket, err := i.host.QueueSocket(i.found)
+	if err != nil {
+		return nil, fmt.Errorf("queue %d: %w", n, err)
+	}
 	if !i.outliving.kept {
-		return nfqueue.Open(n, i.options)
+		return socket.Open(n, i.options)
 	}
 	name := queueName(i.name, n)
 	if fds := i.outliving.take(name); len(fds) > 0 {
-		q, err := i.adopt(n, fds)
+		q, err := i.adopt(socket, n, fds)
 		if err == nil {
 			return q, nil
 		}
@@ -47,8 +50,11 @@ func (i *instance) openOrAdopt(n uint16) (*nfqueue.Queue, error) {
 		}
 		i.outliving.drop(name)
 		logrus.Warn(i.explain(fmt.Errorf("%w: it begins anew, and the packets that waited are dropped", err)))
+		if socket, err = i.host.QueueSocket(i.found); err != nil {
+			return nil, fmt.Errorf("queue %d: %w", n, err)
+		}
 	}
-	q, err := nfqueue.OpenKept(n, i.options, kept)
+	q, err := socket.OpenKept(n, i.options, kept)
 	if err == nil {
 		i.outliving.store(name, files(q))
 	}
@@ -57,8 +63,9 @@ func (i *instance) openOrAdopt(n uint16) (*nfqueue.Queue, error) {
 
 // adopt goes on with a queue of the process before. After an error the descriptors
 // are the caller's.
-func (i *instance) adopt(n uint16, fds []int) (*nfqueue.Queue, error) {
+func (i *instance) adopt(here nfqueue.Socket, n uint16, fds []int) (*nfqueue.Queue, error) {
 	if len(fds) != 2 {
+		here.Close()
 		return nil, fmt.Errorf("queue %d: %d descriptors were held, not its socket and its memory", n, len(fds))
 	}
 	socket, memory := fds[0], fds[1]
@@ -66,7 +73,7 @@ func (i *instance) adopt(n uint16, fds []int) (*nfqueue.Queue, error) {
 	if err := unix.Fstat(socket, &stat); err == nil && stat.Mode&unix.S_IFMT != unix.S_IFSOCK {
 		socket, memory = memory, socket
 	}
-	q, left, err := nfqueue.Adopt(n, i.options, socket, memory, kept)
+	q, left, err := here.Adopt(n, i.options, socket, memory, kept)
 	if err != nil {
 		return nil, err
 	}

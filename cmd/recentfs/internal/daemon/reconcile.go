@@ -14,16 +14,12 @@ import (
 	"recentfs/namespaces"
 )
 
-// selectNamespaces opens the selection of Config.Netns. At the end it takes the
+// selectNamespaces checks the names of Config.NetnsRules. At the end it takes the
 // instances down. It is the first task, so their tables stay until the mounts are
 // gone.
-func (s *Server) selectNamespaces(ctx context.Context, ready func()) (err error) {
-	if s.selection, err = namespaces.Select(s.config.Netns); err != nil {
-		return err
-	}
-	defer s.selection.Close()
+func (s *Server) selectNamespaces(ctx context.Context, ready func()) error {
 	for name := range s.config.NetnsRules {
-		if !s.selection.CouldSelect(name) {
+		if !s.wanted.CouldSelect(name) {
 			return fmt.Errorf("--netns-rules %s: no --netns selects a namespace of that name", name)
 		}
 	}
@@ -71,14 +67,14 @@ func (s *Server) serveNamespaces(ctx context.Context, ready func()) (err error) 
 func (s *Server) addFirst() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	present, err := s.selection.Present()
+	present, err := s.host.Present()
 	if err != nil {
 		return err
 	}
 	for _, found := range present {
 		switch err := s.add(found); {
 		case err == nil, errors.Is(err, namespaces.ErrGone):
-		case s.selection.Names(found.Name):
+		case s.wanted.Names(found.Name):
 			return err
 		default:
 			s.refuse(found, err)
@@ -95,7 +91,7 @@ func (s *Server) watchNamespaces(ctx context.Context, ready func()) error {
 		defer s.mu.Unlock()
 		s.reconcile(false)
 	}
-	unwatch, err := s.selection.Watch(reconcile)
+	unwatch, err := s.host.Watch(reconcile)
 	if err != nil {
 		return err
 	}
@@ -113,7 +109,7 @@ func (s *Server) reconcile(retryRefused bool) {
 	if s.stopped {
 		return
 	}
-	present, err := s.selection.Present()
+	present, err := s.host.Present()
 	if err != nil {
 		logrus.Warnf("network namespaces: %v; they stay as they are for now", err)
 		return
@@ -160,13 +156,13 @@ func (s *Server) refuse(found namespaces.Found, err error) {
 
 // add makes the instance of a namespace: recent_net_init. mu is held.
 func (s *Server) add(found namespaces.Found) (err error) {
-	ns, err := found.Open()
+	held, err := s.host.Hold(found)
 	if err != nil {
 		return explain(found.Name, err)
 	}
 	defer func() {
 		if err != nil {
-			ns.Close()
+			held.Close()
 		}
 	}()
 	folder, err := s.addFolder(found.Name)
@@ -179,7 +175,7 @@ func (s *Server) add(found namespaces.Found) (err error) {
 		return err
 	}
 	i := &instance{
-		name: found.Name, namespace: ns, rulesFile: s.config.rulesOf(found.Name),
+		name: found.Name, host: s.host, found: found, held: held, rulesFile: s.config.rulesOf(found.Name),
 		registry: registry, state: dir, outliving: &s.outliving, clock: s.clock, broken: s.broken, packets: s.packets,
 		options: s.config.Queue.OrDefaults(), queues: make(map[uint16]*queue), repairs: make(map[uint16]*repair),
 	}

@@ -48,7 +48,7 @@ func TestRefusedNamespace(t *testing.T) {
 	})
 
 	var other *nfqueue.Queue
-	if err := ns.Do(func() (err error) { other, err = nfqueue.Open(0, nfqueue.Options{}); return err }); err != nil {
+	if err := ns.Do(func() (err error) { other, err = openQueue(0, nfqueue.Options{}); return err }); err != nil {
 		t.Fatal(err)
 	}
 	if err := ns.Do(func() error { return lab.Bind("/proc/thread-self/ns/net", path) }); err != nil {
@@ -119,7 +119,7 @@ func TestFirstRefused(t *testing.T) {
 	}
 	defer ns.Close()
 	var other *nfqueue.Queue
-	if err := ns.Do(func() (err error) { other, err = nfqueue.Open(0, nfqueue.Options{}); return err }); err != nil {
+	if err := ns.Do(func() (err error) { other, err = openQueue(0, nfqueue.Options{}); return err }); err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close()
@@ -194,7 +194,7 @@ func TestGoneBadly(t *testing.T) {
 	s := newConfig(t, []string{"red"}, noQueue).start(t, &log)
 	s.mu.Lock()
 	for _, i := range s.instances {
-		if err := i.namespace.Close(); err != nil {
+		if err := i.held.Close(); err != nil {
 			t.Error(err)
 		}
 	}

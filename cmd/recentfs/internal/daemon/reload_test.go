@@ -97,7 +97,7 @@ func TestReloadRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	var other *nfqueue.Queue
-	if err := ns.Do(func() (err error) { other, err = nfqueue.Open(5, nfqueue.Options{}); return err }); err != nil {
+	if err := ns.Do(func() (err error) { other, err = openQueue(5, nfqueue.Options{}); return err }); err != nil {
 		t.Fatal(err)
 	}
 	defer other.Close()

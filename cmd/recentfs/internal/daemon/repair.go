@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"github.com/sirupsen/logrus"
-
-	"recentfs/capture/nfqueue"
 )
 
 // repair is of a queue whose socket has failed.
@@ -85,8 +83,7 @@ func (i *instance) bindAgain(now time.Time) (next time.Time) {
 			next = earlier(next, r.next)
 			continue
 		}
-		var q *nfqueue.Queue
-		err := i.namespace.Do(func() (err error) { q, err = i.openQueue(n); return err })
+		q, err := i.openQueue(n)
 		if err != nil {
 			r.failed(now)
 			next = earlier(next, r.next)

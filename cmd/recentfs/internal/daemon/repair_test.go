@@ -119,7 +119,7 @@ func TestQueueTakenMeanwhile(t *testing.T) {
 				defer s.mu.Unlock()
 				breakQueues(t)
 				s.awaitBroken(t)
-				if err := ns.Do(func() (err error) { other, err = nfqueue.Open(0, nfqueue.Options{}); return err }); err != nil {
+				if err := ns.Do(func() (err error) { other, err = openQueue(0, nfqueue.Options{}); return err }); err != nil {
 					t.Fatal(err)
 				}
 			}()

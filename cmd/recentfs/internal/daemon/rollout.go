@@ -36,7 +36,7 @@ func (i *instance) prepare(file *ruleset.File, reload *recent.Reload) (_ *rollou
 		}
 	}
 	if len(missing) > 0 {
-		if err := i.namespace.Do(func() error { return r.open(missing) }); err != nil {
+		if err := r.open(missing); err != nil {
 			return nil, err
 		}
 	}

@@ -29,8 +29,8 @@ import (
 	"github.com/sirupsen/logrus"
 
 	"recentfs/cmd/recentfs/internal/handover"
+	"recentfs/cmd/recentfs/internal/helper"
 	"recentfs/fs"
-	"recentfs/fs/procnet"
 	"recentfs/match/jiffies"
 	"recentfs/match/recent"
 	"recentfs/match/ruleset"
@@ -40,6 +40,8 @@ import (
 // Server is a running recentfs.
 type Server struct {
 	config  Config
+	host    helper.Host
+	wanted  *namespaces.Selection // only for names
 	clock   *jiffies.System
 	answers mountAnswers
 	procs   int // GOMAXPROCS without queues
@@ -58,12 +60,10 @@ type Server struct {
 	outliving outliving
 	goesOn    bool       // where a process before has left off
 	packets   *LogWriter // takes what LOG targets log; nil for standard error
-	selection *namespaces.Selection
 	tables    *fs.Mountpoint
 	root      *fs.Folder     // the tables of the only namespace; nil if each has a folder
 	folders   *fs.Namespaces // nil if there is only one namespace
 	module    *fs.Mountpoint
-	cover     *procnet.Cover // nil without Config.ProcNet
 
 	refusedWrites uint64 // how many check has logged; only the housekeeper's task uses it
 
@@ -98,7 +98,25 @@ func New(c Config) (*Server, error) {
 	if err := checkLimits(queues, kept); err != nil {
 		return nil, err
 	}
-	clock, err := jiffies.NewSystem()
+	wanted, err := namespaces.Parse(c.Netns)
+	if err != nil {
+		return nil, err
+	}
+	host, err := c.openHost()
+	if err != nil {
+		return nil, err
+	}
+	s, err := prepare(c, host)
+	if err != nil {
+		host.Close()
+		return nil, err
+	}
+	s.wanted, s.files = wanted, files
+	return s, nil
+}
+
+func prepare(c Config, host helper.Host) (*Server, error) {
+	clock, err := newClock(host)
 	if err != nil {
 		return nil, err
 	}
@@ -107,11 +125,30 @@ func New(c Config) (*Server, error) {
 		return nil, err
 	}
 	return &Server{
-		config: c, params: c.Params, clock: clock, answers: mountAnswers{module: module}, procs: runtime.GOMAXPROCS(0),
+		config: c, params: c.Params, host: host, clock: clock, answers: mountAnswers{module: module, netnsOf: host.NetnsOf}, procs: runtime.GOMAXPROCS(0),
 		tasks: newTasks(), started: make(chan struct{}), broken: make(chan struct{}, 1),
 		successors: make(chan *handover.Successor, 1), outliving: outliving{kept: c.State != ""},
-		files: files, instances: make(map[namespaces.ID]*instance), refused: make(map[namespaces.ID]string),
+		instances: make(map[namespaces.ID]*instance), refused: make(map[namespaces.ID]string),
 	}, nil
+}
+
+// openHost opens the machine, for what needs privileges.
+func (c *Config) openHost() (helper.Host, error) {
+	if c.Helper != "" {
+		return helper.Connect(c.Helper, c.Netns)
+	}
+	return helper.NewOwn(helper.Allowed{Mountpoint: c.Mountpoint, Netns: c.Netns, ProcNet: c.ProcNet, KernelLog: c.LogPackets == kmsg})
+}
+
+// newClock finds the kernel's jiffies. Where nobody may look, as in a container, it has
+// some of its own.
+func newClock(host helper.Host) (*jiffies.System, error) {
+	list, err := host.Open(helper.TimerList)
+	if err != nil {
+		return jiffies.NewSystemFrom(nil)
+	}
+	defer list.Close()
+	return jiffies.NewSystemFrom(list)
 }
 
 // Start starts all tasks, until ctx is done. An error leaves nothing behind.
@@ -142,7 +179,7 @@ func (s *Server) Start(ctx context.Context) error {
 		}
 		return s.tasks.stop()
 	}
-	s.outliving.dropRest()
+	s.dropRest()
 	close(s.started)
 	s.announce()
 	return nil
@@ -152,7 +189,7 @@ func (s *Server) Start(ctx context.Context) error {
 // returns when mounts and queues are to be left to the next process: on a signal of
 // leaves, or when that process asks.
 func (s *Server) Wait(ctx context.Context, hangups, leaves <-chan os.Signal) {
-	if err := namespaces.CheckProcesses(); err != nil {
+	if err := s.host.CheckProcesses(); err != nil {
 		logrus.Warnf("'self' and /proc/net/xt_recent lead nowhere for %v", err)
 	}
 	for {
@@ -192,6 +229,7 @@ func (s *Server) Wait(ctx context.Context, hangups, leaves <-chan os.Signal) {
 // Stop stops all tasks. Its error is what made Wait return, or else what could
 // not be taken down.
 func (s *Server) Stop() error {
+	defer s.host.Close()
 	err := s.tasks.stop()
 	return errors.Join(err, s.handOver())
 }

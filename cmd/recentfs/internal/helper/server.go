@@ -1,0 +1,304 @@
+package helper
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
+
+	"recentfs/capture/nfqueue"
+	"recentfs/fs"
+)
+
+const (
+	// idleTime is how long Serve goes on without a connection. A daemon that runs has
+	// one.
+	idleTime = 30 * time.Second
+	// requestTime is how long a request may take to come, and its answer to be read.
+	requestTime = 10 * time.Second
+	// maxConnections is how many requests are at work at once. Others wait.
+	maxConnections = 64
+)
+
+// server answers requests.
+type server struct {
+	own  Host
+	dirs []string
+	user uint32 // who may ask, beside root
+	room chan struct{}
+
+	mu     sync.Mutex
+	covers sync.Mutex // serialises what is done to the cover
+	open   int        // guarded by mu: the connections
+	last   time.Time  // guarded by mu: when there was one
+}
+
+// Serve answers at a socket, which it closes, with what is allowed. The owner of the
+// socket's file may ask, and root. It returns when nobody has been connected for a
+// while: then systemd listens, and starts another helper.
+func Serve(socket *net.UnixListener, allowed Allowed) error {
+	defer socket.Close()
+	socket.SetUnlinkOnClose(false) // systemd made it
+	path := socket.Addr().String()
+	var stat unix.Stat_t
+	if err := unix.Lstat(path, &stat); err != nil {
+		return fmt.Errorf("socket of the helper: %w", &os.PathError{Op: "stat", Path: path, Err: err})
+	}
+	own, err := NewOwn(allowed)
+	if err != nil {
+		return err
+	}
+	defer own.Close()
+	s := &server{own: own, dirs: allowed.dirs(), user: stat.Uid, room: make(chan struct{}, maxConnections), last: time.Now()}
+	return s.serve(socket, idleTime)
+}
+
+func (s *server) serve(socket *net.UnixListener, idle time.Duration) error {
+	for {
+		s.room <- struct{}{}
+		if err := socket.SetDeadline(time.Now().Add(idle)); err != nil {
+			return err
+		}
+		c, err := socket.AcceptUnix()
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			<-s.room
+			if s.isIdle(idle) {
+				return nil
+			}
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("socket of the helper: %w", err)
+		}
+		s.count(1)
+		go func() {
+			defer func() { s.count(-1); <-s.room }()
+			defer c.Close()
+			s.answer(c)
+		}()
+	}
+}
+
+func (s *server) count(n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.open += n
+	s.last = time.Now()
+}
+
+func (s *server) isIdle(idle time.Duration) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.open == 0 && time.Since(s.last) >= idle
+}
+
+// answer answers the request of a connection.
+func (s *server) answer(c *net.UnixConn) {
+	_ = c.SetDeadline(time.Now().Add(requestTime)) // fails on a closed one only
+	var a answer
+	var give []int
+	var r request
+	fds, err := receive(c, &r, maxRequest)
+	if err == nil {
+		err = s.mayAsk(c)
+	}
+	switch {
+	case err != nil:
+	case r.Do == watch:
+		if err = s.watch(c); err == nil {
+			return
+		}
+	default:
+		give, err = s.do(&r, fds, &a)
+	}
+	if a.fail(err); err != nil {
+		logrus.Debugf("helper: %s: %v", r.Do, err)
+	}
+	_ = c.SetDeadline(time.Now().Add(requestTime))
+	_ = send(c, a, give...) // whoever asked may be gone
+	closeAll(give)
+	closeAll(fds)
+}
+
+// mayAsk refuses who is neither root nor the owner of the socket.
+func (s *server) mayAsk(c *net.UnixConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var cred *unix.Ucred
+	if controlled := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); controlled != nil {
+		return controlled
+	}
+	if err != nil {
+		return fmt.Errorf("SO_PEERCRED: %w", err)
+	}
+	if cred.Uid != 0 && cred.Uid != s.user {
+		return fmt.Errorf("user %d may not ask: %w", cred.Uid, unix.EPERM)
+	}
+	return nil
+}
+
+// watch sends a byte for each change, until the other side has gone.
+func (s *server) watch(c *net.UnixConn) error {
+	if err := c.SetDeadline(time.Time{}); err != nil {
+		return err
+	}
+	stop, err := s.own.Watch(func() {
+		_ = c.SetWriteDeadline(time.Now().Add(requestTime))
+		if _, err := c.Write([]byte{'\n'}); err != nil {
+			_ = c.Close() // it does not read, or has gone
+		}
+	})
+	if err != nil {
+		return err
+	}
+	defer stop()
+	gone(c)
+	return nil
+}
+
+// gone waits until the other side has closed a connection, of which it has ended its
+// own direction already.
+func gone(c *net.UnixConn) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return
+	}
+	// The poller wakes for an event (EPOLLHUP), and Control fails on a closed one.
+	_ = raw.Read(func(fd uintptr) bool {
+		poll := []unix.PollFd{{Fd: int32(fd)}}
+		n, err := unix.Poll(poll, 0)
+		return err != nil && !errors.Is(err, unix.EINTR) || n > 0 && poll[0].Revents&unix.POLLHUP != 0
+	})
+}
+
+// do carries a request out. It fills in the answer, and returns the descriptors to give.
+func (s *server) do(r *request, fds []int, a *answer) (give []int, err error) {
+	if len(fds) > 1 || len(fds) == 1 && r.Do != attach {
+		return nil, fmt.Errorf("%d descriptors are not what %q takes: %w", len(fds), r.Do, unix.EINVAL)
+	}
+	switch r.Do {
+	case find:
+		a.Site, err = s.find(r.Dir)
+	case attach, there, detach, take:
+		a.Site = r.Site
+		if err = s.checkSite(&a.Site); err == nil {
+			give, err = s.doAt(r, fds, a)
+		}
+	case abandon:
+		if r.Dir != "" && !slices.Contains(s.dirs, r.Dir) {
+			return nil, s.otherDir(r.Dir)
+		}
+		err = s.own.Abandon(r.Dev, r.Dir)
+	case cover, uncover, restoreCover, refreshCover:
+		err = s.doCover(r, a)
+	case present:
+		a.Found, err = s.own.Present()
+	case netnsOf:
+		a.ID, err = s.own.NetnsOf(r.PID)
+	case checkProcesses:
+		err = s.own.CheckProcesses()
+	case hold:
+		give, err = duplicated(s.own.Hold(r.Found))
+	case queueSocket:
+		var socket nfqueue.Socket
+		if socket, err = s.own.QueueSocket(r.Found); err == nil {
+			give, err = socket.Files()
+		}
+	case open:
+		give, err = duplicated(s.own.Open(r.File))
+	default:
+		err = fmt.Errorf("nobody knows how to do %q: are the daemon and the helper of one version? %w", r.Do, unix.EINVAL)
+	}
+	return give, err
+}
+
+// duplicated is a copy of a file's descriptor, and closes the file.
+func duplicated(f *os.File, err error) ([]int, error) {
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return []int{fd}, nil
+}
+
+func (s *server) doAt(r *request, fds []int, a *answer) (give []int, err error) {
+	switch r.Do {
+	case attach:
+		if len(fds) == 1 {
+			_, err = s.own.Attach(&a.Site, fds[0])
+			return nil, err
+		}
+		fd, err := s.own.Attach(&a.Site, -1)
+		if err != nil {
+			return nil, err
+		}
+		return []int{fd}, nil
+	case there:
+		a.Yes, err = s.own.There(&a.Site)
+	case detach:
+		a.Yes, err = s.own.Detach(&a.Site, r.Ended)
+	case take:
+		err = s.own.Take(&a.Site)
+	}
+	return nil, err
+}
+
+func (s *server) doCover(r *request, a *answer) (err error) {
+	s.covers.Lock()
+	defer s.covers.Unlock()
+	switch r.Do {
+	case cover:
+		err = s.own.Cover(r.GoesOn)
+	case uncover:
+		err = s.own.Uncover()
+	case restoreCover:
+		a.Yes, err = s.own.RestoreCover()
+	case refreshCover:
+		err = s.own.RefreshCover()
+	}
+	return err
+}
+
+// find finds one of the directories that are allowed. Whoever owns the one above might
+// put a link in its place.
+func (s *server) find(dir string) (fs.Site, error) {
+	if !slices.Contains(s.dirs, filepath.Clean(dir)) {
+		return fs.Site{}, s.otherDir(dir)
+	}
+	site, err := s.own.Find(dir)
+	if err == nil && site.Dir != filepath.Clean(dir) {
+		err = fmt.Errorf("mount point %s leads to %s: the helper follows no symbolic link: name it without, by --mountpoint", dir, site.Dir)
+	}
+	return site, err
+}
+
+func (s *server) otherDir(dir string) error {
+	return fmt.Errorf("mount point %s: the helper mounts on %s only: give it the same --mountpoint: %w", dir, s.dirs[0], unix.EPERM)
+}
+
+// checkSite refuses a site of other directories than those that are allowed.
+func (s *server) checkSite(site *fs.Site) error {
+	if !slices.Contains(s.dirs, site.Dir) {
+		return s.otherDir(site.Dir)
+	}
+	for _, created := range site.Created {
+		if created != site.Dir && !strings.HasPrefix(site.Dir, created+"/") {
+			return fmt.Errorf("mount point %s: %s is no directory above it: %w", site.Dir, created, unix.EPERM)
+		}
+	}
+	return nil
+}
