@@ -49,7 +49,8 @@ on with the packets, files and mounts as they are. 'recentfs run --takeover' tak
 them from a recentfs that runs.
 
 The kernel drops a packet that finds its queue full, or accepts it with
---on-overload accept, before any rule sees it.
+--on-overload accept, before any rule sees it. --max-memory refuses tables that could
+take more.
 
 Each flag but --keep and --takeover can also be a variable of the environment:
 --queue-length is RECENTFS_QUEUE_LENGTH.`,

@@ -13,7 +13,8 @@ import (
 type Module struct {
 	clock jiffies.Clock
 	// kept is how many bytes of long lines the open files keep: Cursor.keep.
-	kept atomic.Int64
+	kept   atomic.Int64
+	budget budget // of the regions of all tables
 
 	mu     sync.Mutex
 	given  Params // guarded by mu: by the caller, at the start or by the last Reload
@@ -25,11 +26,15 @@ type Module struct {
 
 // NewModule returns an error for parameters with which the module would not
 // load: recent_mt_init.
-func NewModule(p Params, clock jiffies.Clock) (*Module, error) {
+func NewModule(p Params, clock jiffies.Clock) (*Module, error) { return NewModuleWithin(0, p, clock) }
+
+// NewModuleWithin is NewModule with a bound of the bytes that all tables may come to
+// need. 0 is no bound.
+func NewModuleWithin(most uint64, p Params, clock jiffies.Clock) (*Module, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
 	}
-	return &Module{given: p, params: p, clock: clock}, nil
+	return &Module{given: p, params: p, clock: clock, budget: budget{most: most}}, nil
 }
 
 // Params are the parameters as they are now.

@@ -72,7 +72,8 @@ func (p *plan) adopt(infos []Info) {
 func (p *plan) reserve(info *Info, ring uint32, mayBeWider bool) (uint32, error) {
 	t := p.reg.tables[info.Name]
 	keeps := p.resizes
-	if left := p.adopted[info.Name]; left != nil {
+	left := p.adopted[info.Name]
+	if left != nil {
 		t, keeps, mayBeWider = left, true, false
 	}
 	if t == nil {
@@ -88,10 +89,18 @@ func (p *plan) reserve(info *Info, ring uint32, mayBeWider bool) (uint32, error)
 	if mayBeWider {
 		ring = max(ring, had)
 	}
+	budget := &p.reg.module.budget
 	if limit == p.params.ListTot && ring == had {
+		if left != nil {
+			return ring, budget.adopt(&left.region)
+		}
 		return ring, nil
 	}
-	to, err := newRegion(p.reg.memory, p.params.ListTot, ring)
+	replaces := uint64(0)
+	if left == nil {
+		replaces = t.footprint()
+	}
+	to, err := budget.newRegion(p.reg.memory, p.params.ListTot, ring, replaces)
 	if err != nil {
 		return 0, err
 	}

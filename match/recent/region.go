@@ -43,6 +43,8 @@ type region struct {
 	stride uintptr
 	ring   uint32
 	key    addr.Addr
+
+	budget *budget // counts the region; nil: nobody does
 }
 
 // slot holds an entry of the LRU list. With four stamps it fills a line of the
@@ -144,6 +146,9 @@ func regionIn(m Mapping) (region, error) {
 // release gives all memory back. The zero region has none.
 func (r *region) release() {
 	if r.memory != nil {
+		if r.budget != nil {
+			r.budget.give(r.header) // which is in the memory
+		}
 		r.memory.Release()
 		r.indexed.Release()
 	}

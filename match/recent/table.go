@@ -44,7 +44,7 @@ func newTable(r *Registry, p Params, id uint64, info *Info, ring uint32) (*Table
 	if p.Compat == Modern && (p.UID == noID || p.GID == noID) {
 		return nil, invalid("ip_list_uid=%d, ip_list_gid=%d: %d is no user or group", p.UID, p.GID, uint32(noID))
 	}
-	empty, err := newRegion(r.memory, p.ListTot, ring)
+	empty, err := r.module.budget.newRegion(r.memory, p.ListTot, ring, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -91,6 +91,13 @@ func (t *Table) size() (limit, ring uint32) {
 	return t.header.limit, t.header.ring
 }
 
+// footprint is what the table counts in the budget.
+func (t *Table) footprint() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.header.footprint()
+}
+
 // replace puts another region in place of the table's, which it returns, and counts
 // it as that many changes. mu is held, by lockToChange.
 func (t *Table) replace(by region, changes uint32) (old region) {
@@ -125,7 +132,10 @@ func (t *Table) flush() (old region) {
 		t.wipe()
 		return region{}
 	}
-	return t.replace(empty, 1)
+	empty.budget = t.region.budget // the old one, which goes at once, counts no more
+	old = t.replace(empty, 1)
+	old.budget = nil
+	return old
 }
 
 // destroy marks the table as gone and returns its region. Registry.mu is held.

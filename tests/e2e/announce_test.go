@@ -34,8 +34,8 @@ func TestSaysWhatRuns(t *testing.T) {
 			saysNot: []string{hint},
 		},
 		{
-			name: "overload", rules: rules, args: []string{"--queue-length", "100", "--queue-buffer", "512K", "--on-overload", "accept"},
-			want: "compatibility classic; --queue-length 100 --queue-buffer 512K --on-overload accept; network namespace: recentfs's own",
+			name: "overload", rules: rules, args: []string{"--queue-length", "100", "--queue-buffer", "512K", "--on-overload", "accept", "--max-memory", "1G"},
+			want: "compatibility classic; --queue-length 100 --queue-buffer 512K --on-overload accept --max-memory 1G; network namespace: recentfs's own",
 		},
 		{
 			name: "overload as usual", rules: rules, args: []string{"--queue-length", "8192", "--queue-buffer", "8M", "--on-overload", "drop"},

@@ -15,6 +15,9 @@ import (
 // files, mounts and parameters it was.
 func (s *Server) announce() {
 	logrus.Info(s.describe())
+	for _, item := range s.memoryNews() {
+		logrus.StandardLogger().Log(item.level, item.text)
+	}
 	if p := s.config.Params; p.ListTot == recent.DefaultParams(p.Compat).ListTot {
 		logrus.Infof("each table keeps %d addresses: in a full one, a new address takes the place of the one seen longest ago (-o ip_list_tot=N keeps more)", p.ListTot)
 	}

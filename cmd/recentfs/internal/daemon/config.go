@@ -34,6 +34,8 @@ type Config struct {
 	Control    string // the control socket
 	// Queue says how much the kernel keeps for each queue.
 	Queue nfqueue.Options
+	// MaxMemory bounds what all tables may come to need; 0: nothing does.
+	MaxMemory Size
 	// Helper is the socket of the process that does what needs the privileges of root,
 	// or empty where this one has them.
 	Helper string

@@ -27,6 +27,9 @@ func overloadFlags(c Config) (text string) {
 	if queue.Accept {
 		text += " --on-overload accept"
 	}
+	if c.MaxMemory > 0 {
+		text += fmt.Sprintf(" --max-memory %v", c.MaxMemory)
+	}
 	if text != "" {
 		text = ";" + text
 	}

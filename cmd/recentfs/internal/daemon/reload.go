@@ -37,7 +37,7 @@ func (s *Server) Reload(w io.Writer) error {
 	}
 	s.params = params
 	logrus.Infof("the rules were reloaded, for %s", s.summary())
-	return news.tell(w)
+	return append(news, s.memoryNews()...).tell(w)
 }
 
 // swap puts new rules and parameters in the place of the old ones in all instances:

@@ -120,7 +120,7 @@ func prepare(c Config, host helper.Host) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	module, err := recent.NewModule(c.Params.Params, clock)
+	module, err := recent.NewModuleWithin(uint64(c.MaxMemory), c.Params.Params, clock)
 	if err != nil {
 		return nil, err
 	}
