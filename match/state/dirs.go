@@ -13,8 +13,6 @@ import (
 // shm is a directory in memory that each machine has. Any user may write there.
 const shm = "/dev/shm"
 
-var errNotOurs = errors.New("is not a directory of this user")
-
 // LockLive locks a directory in memory for the tables of a program whose runtime
 // directory that is. It is in the runtime directory, or in shm if that one is on a
 // disk: there, packets would wait whenever a page is written back.
@@ -23,7 +21,7 @@ func LockLive(runtime string, warn func(string)) (dir string, unlock func(), err
 		switch memory, err := inMemory(above); {
 		case err == nil && memory:
 			dir = filepath.Join(runtime, "live")
-			unlock, err = Lock(dir)
+			unlock, err = lock(dir, runtime)
 			return dir, unlock, err
 		case !errors.Is(err, unix.ENOENT) || above == filepath.Dir(above):
 			return lockIn(shm, runtime, warn)
@@ -39,11 +37,11 @@ func lockIn(memory, runtime string, warn func(string)) (dir string, unlock func(
 	if dir, err = os.Readlink(link); err != nil || filepath.Dir(dir) != memory {
 		dir = filepath.Join(memory, "recentfs"+strings.ReplaceAll(runtime, "/", "-"))
 	}
-	unlock, err = Lock(dir)
+	unlock, err = lock(dir, runtime)
 	if errors.Is(err, errNotOurs) {
 		warn(fmt.Sprintf("state: %v: the tables have another directory", err))
 		if dir, err = makeLinked(memory, link); err == nil {
-			unlock, err = Lock(dir)
+			unlock, err = lock(dir, runtime)
 		}
 	}
 	if err != nil {
@@ -57,7 +55,7 @@ func lockIn(memory, runtime string, warn func(string)) (dir string, unlock func(
 
 // makeLinked makes a directory in memory, and a link to it.
 func makeLinked(memory, link string) (dir string, err error) {
-	if err := os.MkdirAll(filepath.Dir(link), 0o755); err != nil {
+	if err := makeAbove(link); err != nil {
 		return "", err
 	}
 	if err := os.Remove(link); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -66,7 +64,12 @@ func makeLinked(memory, link string) (dir string, err error) {
 	if dir, err = os.MkdirTemp(memory, "recentfs-"); err != nil {
 		return "", err
 	}
-	if err := os.Symlink(dir, link); err != nil {
+	runtime := filepath.Dir(link)
+	err = withDir(dir, func(fd int, _ *unix.Stat_t) error { return pass(fd, dir, dirMode, runtime) })
+	if err == nil {
+		err = os.Symlink(dir, link)
+	}
+	if err != nil {
 		return "", errors.Join(err, os.Remove(dir))
 	}
 	return dir, nil
@@ -77,43 +80,4 @@ func inMemory(dir string) (bool, error) {
 	var stat unix.Statfs_t
 	err := unix.Statfs(dir, &stat)
 	return stat.Type == unix.TMPFS_MAGIC, err
-}
-
-// makeDir makes a directory for us alone, if it is not there. Another user may have
-// made it, where that is allowed, to read the tables or to change them.
-func makeDir(dir string) error {
-	if err := os.MkdirAll(filepath.Dir(dir), 0o755); err != nil {
-		return err
-	}
-	return makeLast(dir)
-}
-
-// makeLast is makeDir where the directory above is there.
-func makeLast(dir string) error {
-	if err := makeOurs(dir); err != nil {
-		return err
-	}
-	info, err := os.Lstat(dir)
-	if err != nil || info.Mode().Perm() == 0o700 {
-		return err
-	}
-	if err := os.Chmod(dir, 0o700); !errors.Is(err, unix.EROFS) { // where nobody can write
-		return err
-	}
-	return nil
-}
-
-// makeOurs is makeLast for a directory whose mode is right, if it is there.
-func makeOurs(dir string) error {
-	if err := os.Mkdir(dir, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
-		return err
-	}
-	var stat unix.Stat_t
-	switch err := unix.Lstat(dir, &stat); {
-	case err != nil:
-		return fmt.Errorf("stat %s: %w", dir, err)
-	case stat.Mode&unix.S_IFMT != unix.S_IFDIR || int(stat.Uid) != os.Geteuid():
-		return fmt.Errorf("%s %w: remove it, or name another", dir, errNotOurs)
-	}
-	return nil
 }

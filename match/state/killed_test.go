@@ -23,6 +23,10 @@ func TestMain(m *testing.M) {
 	if dir := os.Getenv(killedEnv); dir != "" {
 		toBeKilled(dir)
 	}
+	if dir := os.Getenv(nextEnv); dir != "" {
+		next(dir)
+		return
+	}
 	os.Exit(m.Run())
 }
 

@@ -33,7 +33,7 @@ const (
 
 // openLive makes the directory if it is not there.
 func openLive(dir string, warn func(string)) (*live, error) {
-	if err := makeDir(dir); err != nil {
+	if err := makeDir(dir, filepath.Dir(dir)); err != nil {
 		return nil, err
 	}
 	l := &live{dir: dir, warn: warn}
@@ -58,10 +58,11 @@ func (l *live) clean(isOld func(name string) bool) error {
 func (l *live) Make(size uint64) (recent.Mapping, error) {
 	path := filepath.Join(l.dir, fmt.Sprint(l.files.Add(1), freshSuffix))
 	// Somebody may have removed the directory, and the one above.
-	if err := errors.Join(makeOurs(filepath.Dir(l.dir)), makeOurs(l.dir)); err != nil {
+	above := filepath.Dir(l.dir)
+	if err := errors.Join(makeOurs(above, filepath.Dir(above)), makeOurs(l.dir, above)); err != nil {
 		return nil, err
 	}
-	file, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	file, err := create(path, os.O_RDWR)
 	if err != nil {
 		return nil, err
 	}
@@ -80,12 +81,11 @@ func (l *live) path(table string) string { return filepath.Join(l.dir, table+tab
 // open maps a table's file.
 func (l *live) open(table string) (*mapping, error) {
 	path := l.path(table)
-	file, err := os.OpenFile(path, os.O_RDWR|unix.O_NOFOLLOW, 0)
+	file, info, err := openFile(path, os.O_RDWR)
 	if err != nil {
 		return nil, err
 	}
-	info, err := file.Stat()
-	if err == nil && info.Size() == 0 {
+	if info.Size() == 0 {
 		setAside(path, errors.New("it is empty"), l.warn)
 		err = os.ErrNotExist // it is said
 	}

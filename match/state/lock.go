@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 
 	"golang.org/x/sys/unix"
 )
@@ -12,8 +13,11 @@ import (
 // there. The lock ends with unlock, or with the process. It is on the directory
 // itself: a file that is open for writing would keep its file system from becoming
 // read-only.
-func Lock(dir string) (unlock func(), err error) {
-	if err := makeDir(dir); err != nil {
+func Lock(dir string) (unlock func(), err error) { return lock(dir, filepath.Dir(dir)) }
+
+// lock is Lock. If it makes the directory, that has the owner of like: see pass.
+func lock(dir, like string) (unlock func(), err error) {
+	if err := makeDir(dir, like); err != nil {
 		return nil, err
 	}
 	file, err := os.Open(dir)

@@ -68,11 +68,15 @@ func (d *Dir) Save(tables []*recent.Table) error {
 // save writes a snapshot. It takes the place of the last one when it is on the disk.
 // The last one stays as the one before it.
 func (d *Dir) save(t *recent.Table) (changes uint64, err error) {
-	if err := makeLast(d.saved); err != nil { // it may have gone
+	if err := makeLast(d.saved, filepath.Dir(d.saved)); err != nil { // it may have gone
 		return 0, err
 	}
 	path := d.path(t.Name())
-	file, err := os.OpenFile(path+newSuffix, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
+	// A process that was killed may have left one.
+	if err := os.Remove(path + newSuffix); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return 0, err
+	}
+	file, err := create(path+newSuffix, os.O_WRONLY)
 	if err != nil {
 		return 0, err
 	}
@@ -119,12 +123,12 @@ func syncDir(dir string) error {
 
 // restore makes a region of a snapshot. It also returns what a stamp of it is now.
 func (d *Dir) restore(path string) (recent.Mapping, func(jiffies.Jiffies) jiffies.Jiffies, error) {
-	file, err := os.Open(path)
+	file, info, err := openFile(path, os.O_RDONLY)
 	if err != nil {
 		return nil, nil, err
 	}
 	defer file.Close()
-	m, start, err := d.read(file)
+	m, start, err := d.read(file, info.Size())
 	if err != nil {
 		setAside(path, err, d.warn)
 		return nil, nil, os.ErrNotExist // it is said
@@ -133,11 +137,7 @@ func (d *Dir) restore(path string) (recent.Mapping, func(jiffies.Jiffies) jiffie
 }
 
 // read reads a snapshot into a new region.
-func (d *Dir) read(file *os.File) (_ recent.Mapping, start preface, err error) {
-	info, err := file.Stat()
-	if err != nil {
-		return nil, start, err
-	}
+func (d *Dir) read(file io.Reader, length int64) (_ recent.Mapping, start preface, err error) {
 	sum := crc32.New(castagnoli)
 	r := io.TeeReader(bufio.NewReaderSize(file, 256<<10), sum)
 	if err := binary.Read(r, binary.NativeEndian, &start); err != nil {
@@ -159,8 +159,8 @@ func (d *Dir) read(file *os.File) (_ recent.Mapping, start preface, err error) {
 	if err != nil {
 		return nil, start, err
 	}
-	if want := uint64(binary.Size(start)) + image + 4; uint64(info.Size()) != want {
-		return nil, start, fmt.Errorf("it has %d bytes, not %d", info.Size(), want)
+	if want := uint64(binary.Size(start)) + image + 4; uint64(length) != want {
+		return nil, start, fmt.Errorf("it has %d bytes, not %d", length, want)
 	}
 	m, err := d.live.Make(size)
 	if err != nil {

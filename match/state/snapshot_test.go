@@ -26,9 +26,14 @@ type boot struct {
 // begin is the first process after a boot, whose tmpfs is empty.
 func begin(t *testing.T, saved string, b boot, infos ...recent.Info) *host {
 	t.Helper()
+	return beginIn(t, memoryDir(t), saved, b, infos...)
+}
+
+func beginIn(t *testing.T, live, saved string, b boot, infos ...recent.Info) *host {
+	t.Helper()
 	h := &host{T: t, time: jiffies.NewManual(b.now, b.hz)}
 	var err error
-	h.Dir, err = Open(memoryDir(t), saved, h.time, func(text string) { h.warnings = append(h.warnings, text) })
+	h.Dir, err = Open(live, saved, h.time, func(text string) { h.warnings = append(h.warnings, text) })
 	if err != nil {
 		t.Fatal(err)
 	}

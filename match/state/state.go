@@ -48,7 +48,7 @@ func Open(live, saved string, clock jiffies.Clock, warn func(string)) (*Dir, err
 	if err != nil {
 		return nil, err
 	}
-	if err := makeDir(saved); err != nil && !errors.Is(err, unix.EROFS) { // Save says so
+	if err := makeDir(saved, filepath.Dir(saved)); err != nil && !errors.Is(err, unix.EROFS) { // Save says so
 		return nil, err
 	}
 	return &Dir{live: l, saved: saved, clock: clock, now: time.Now, warn: warn, written: make(map[string]change)}, nil
