@@ -36,6 +36,22 @@ func mounting(script string) func(*fileTrial) {
 	}
 }
 
+// usersTry has users read, write, open and give away a table of a mode, whosever it is.
+// Each does so also as root of a user namespace, and as nobody in one.
+func usersTry(mode string) string {
+	return `for owner in 0:0 1000:0 0:1000 1000:1000; do
+		for user in "0 --clear-groups" "1000 --clear-groups" "2000 --groups 1000" "3000 --clear-groups"; do
+			for inside in "" "unshare -Ur" "unshare -U"; do
+				chown $owner foo; chmod ` + mode + ` foo
+				echo $owner, $user, $inside: $(setpriv --regid 3000 --reuid $user $inside sh -c '
+					for what in "cat foo >/dev/null" "echo +1.2.3.4 > foo" "echo / >> foo" "chmod 666 foo" "chgrp 3000 foo" "chown 1000 foo"; do
+						eval "$what"; echo $?
+					done' 2>/dev/null) $(stat -c "%a %u %g" foo)
+			done
+		done
+	done`
+}
+
 const seeksToEnd = "it seeks to the end, which procfs refuses"
 
 var shellCases = []fileCase{
@@ -48,6 +64,7 @@ var shellCases = []fileCase{
 		"{ echo /; echo +1.2.6.1; echo +1.2.6.2; } > foo; echo $?", "printf '+1.2.7.1\\n+1.2.7.2\\n' > foo; echo $?",
 		"exec 3>foo 4>&3; echo +1.2.8.1 >&3; echo +1.2.8.2 >&4; exec 3>&-; echo +1.2.8.3 >&4; echo $?",
 		"echo +2001:db8::1 > foo; echo +::ffff:1.2.3.4 > foo; echo -2001:0db8::0001 > foo; echo $?")},
+	{name: "users and the roots of their namespaces", do: scripts(0, usersTry("600"), usersTry("640"), usersTry("604"), usersTry("620"))},
 	{name: "tee", do: scripts(0, "echo +1.2.3.4 | tee foo; echo $?", "echo +1.2.3.5 | tee foo bar; echo $?",
 		"echo nonsense | tee foo; echo $?", "echo / | tee foo bar >/dev/null; echo $?", "echo +1.2.3.6 | tee new; echo $?")},
 	{name: "tee -a", do: scripts(0, "echo +1.2.3.4 | tee -a foo; echo $?"),

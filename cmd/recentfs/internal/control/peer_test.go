@@ -7,12 +7,9 @@ import (
 	"net"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"testing"
 	"testing/synctest"
-
-	"golang.org/x/sys/unix"
 
 	"recentfs/tests/lab"
 )
@@ -78,30 +75,24 @@ func TestWhoConnected(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name       string
-		first, now int
+		first, now uint32
 		want       string
 	}{
 		{"a user gives root the connection", other, 0, "403 only root may reload: sudo recentfs reload\n"},
 		{"root gives a user the connection", 0, other, "200 reloaded"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			runtime.LockOSThread() // the thread ends with the test
-			become := func(uid int) {
-				if _, _, err := unix.RawSyscall(unix.SYS_SETRESUID, ^uintptr(0), uintptr(uid), ^uintptr(0)); err != 0 {
-					t.Fatal(err)
-				}
-			}
-			become(c.first)
-			conn, err := net.Dial("unix", path)
+			var conn net.Conn
+			lab.As(t, c.first, func() { conn, err = net.Dial("unix", path) })
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			become(c.now)
-			if got, err := ask(conn, "POST /reload"); err != nil || got != c.want {
+			var got string
+			lab.As(t, c.now, func() { got, err = ask(conn, "POST /reload") })
+			if err != nil || got != c.want {
 				t.Errorf("%q, %v, want %q", got, err, c.want)
 			}
-			become(0)
 		})
 	}
 }

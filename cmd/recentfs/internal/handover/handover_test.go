@@ -270,7 +270,8 @@ func (k *kept) kill() {
 	}
 }
 
-// TestStrangersMessages sends a keeper a message of a process that is not its worker.
+// TestStrangersMessages sends a keeper messages of a process that is not its worker, and
+// of another user's that has its number.
 func TestStrangersMessages(t *testing.T) {
 	k := &keeper{store: make(Held), drained: make(chan struct{}), worker: 1, ready: make(chan struct{})}
 	if err := k.listen(); err != nil {
@@ -279,10 +280,21 @@ func TestStrangersMessages(t *testing.T) {
 	done := make(chan struct{})
 	go func() { k.serve(); close(done) }()
 	before := lab.Descriptors(t)
-	for range 3 {
+	for _, user := range []uint32{0, 0, 65534} {
+		dir := lab.TempDir(t)
+		if err := os.Chown(dir, int(user), -1); err != nil {
+			t.Fatal(err)
+		}
 		stranger := exec.Command("/proc/self/exe")
-		stranger.Env = []string{workEnv + "=" + t.TempDir(), notifySocket + "=" + k.socket.LocalAddr().String()}
-		if err := stranger.Start(); err != nil {
+		stranger.Env = []string{workEnv + "=" + dir, notifySocket + "=" + k.socket.LocalAddr().String()}
+		stranger.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: user, Gid: user}}
+		k.mu.Lock()
+		err := stranger.Start()
+		if err == nil && user != 0 {
+			k.worker = stranger.Process.Pid
+		}
+		k.mu.Unlock()
+		if err != nil {
 			t.Fatal(err)
 		}
 		lab.Eventually(t, "it has sent its messages", func() error {

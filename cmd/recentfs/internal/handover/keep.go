@@ -262,11 +262,12 @@ func (k *keeper) message(text string, control []byte) {
 	}
 }
 
-// sender is the process that sent a message.
+// sender is the process that sent a message, if it is root's or of our own user: the
+// number of a worker that has ended may be another's.
 func sender(control []byte) int {
 	messages, _ := unix.ParseSocketControlMessage(control)
 	for i := range messages {
-		if cred, err := unix.ParseUnixCredentials(&messages[i]); err == nil {
+		if cred, err := unix.ParseUnixCredentials(&messages[i]); err == nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid()) {
 			return int(cred.Pid)
 		}
 	}

@@ -8,11 +8,13 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"recentfs/tests/lab"
 )
 
 // TestTake gives descriptors to another process, or refuses.
 func TestTake(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "handover.sock")
+	path := filepath.Join(lab.TempDir(t), "handover.sock")
 	if _, err := Take(path); err == nil || !strings.Contains(err.Error(), "is a 'recentfs run --state' running") {
 		t.Errorf("without a process: %v", err)
 	}
@@ -88,7 +90,7 @@ func TestTake(t *testing.T) {
 
 // TestOthersQuestions asks for a takeover in ways that are refused.
 func TestOthersQuestions(t *testing.T) {
-	path := filepath.Join(t.TempDir(), "handover.sock")
+	path := filepath.Join(lab.TempDir(t), "handover.sock")
 	s, err := Listen(path)
 	if err != nil {
 		t.Fatal(err)
@@ -100,12 +102,21 @@ func TestOthersQuestions(t *testing.T) {
 			n.Close()
 		}
 	}()
-	for _, c := range []struct{ name, ask, want string }{
-		{"another version", "recentfs takeover 2", `this recentfs knows "recentfs takeover 1" only: stop it, and start the other`},
-		{"nothing", "", ""},
+	if err := os.Chmod(path, 0o666); err != nil { // somebody has opened it to all
+		t.Fatal(err)
+	}
+	const other = 65534
+	for _, c := range []struct {
+		name, ask, want string
+		user            uint32
+	}{
+		{"another version", "recentfs takeover 2", `this recentfs knows "recentfs takeover 1" only: stop it, and start the other`, 0},
+		{"nothing", "", "", 0},
+		{"another user", question, "user 65534 may not take over: run as root", other},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			conn, err := net.Dial("unixpacket", path)
+			var conn net.Conn
+			lab.As(t, c.user, func() { conn, err = net.Dial("unixpacket", path) })
 			if err != nil {
 				t.Fatal(err)
 			}

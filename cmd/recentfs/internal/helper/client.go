@@ -235,7 +235,7 @@ func (c *Client) Watch(changed func()) (stop func(), err error) {
 	stopped, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for ; ; conn, err = c.watch() {
+		for err := error(nil); ; conn, err = c.watch() { // Watch returns its own meanwhile
 			if err == nil {
 				follow(conn, changed, stopped)
 			}
