@@ -10,7 +10,7 @@ import (
 // Holder keeps descriptors for the next process. A nil Holder keeps nothing.
 type Holder struct {
 	socket int
-	to     *unix.SockaddrUnix
+	path   string
 }
 
 // notifySocket names the holder's socket in the environment.
@@ -27,7 +27,7 @@ func NewHolder() (*Holder, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", notifySocket, err)
 	}
-	return &Holder{socket, &unix.SockaddrUnix{Name: path}}, nil
+	return &Holder{socket, path}, nil
 }
 
 // Store has the holder keep copies of descriptors under a name, beside what it keeps
@@ -58,8 +58,9 @@ func (h *Holder) send(text string, fds ...int) error {
 	if len(fds) > 0 {
 		rights = unix.UnixRights(fds...)
 	}
+	to := &unix.SockaddrUnix{Name: h.path} // of this call alone: Sendmsg writes into it
 	for {
-		switch err := unix.Sendmsg(h.socket, []byte(text), rights, h.to, unix.MSG_NOSIGNAL); err {
+		switch err := unix.Sendmsg(h.socket, []byte(text), rights, to, unix.MSG_NOSIGNAL); err {
 		case nil:
 			return nil
 		case unix.EINTR:
