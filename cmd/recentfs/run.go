@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"recentfs/cmd/recentfs/internal/daemon"
+	"recentfs/cmd/recentfs/internal/service"
 )
 
 func runCommand() *cobra.Command {
@@ -91,6 +92,9 @@ Each flag but --keep and --takeover can also be a variable of the environment:
 				return errors.New("--keep and --takeover go with --state DIR, where the tables outlive recentfs")
 			}
 			return asRunError(func(*cobra.Command, []string) error {
+				if err := service.Shed(c.Helper != ""); err != nil {
+					return err
+				}
 				if keep {
 					return keepRunning()
 				}

@@ -13,6 +13,7 @@ import (
 
 	"recentfs/cmd/recentfs/internal/daemon"
 	"recentfs/cmd/recentfs/internal/handover"
+	"recentfs/cmd/recentfs/internal/service"
 )
 
 // runDaemon runs from the start to the signal that ends it.
@@ -30,6 +31,9 @@ func runDaemon(c daemon.Config) error {
 	signal.Notify(hangups, syscall.SIGHUP)
 	signal.Notify(leaves, handover.Leave)
 
+	if err := service.Filter(c.Helper != ""); err != nil {
+		logrus.Debug(err) // a kernel without seccomp
+	}
 	s, err := daemon.New(c)
 	if err != nil {
 		return err

@@ -39,8 +39,9 @@ var mayImport = map[string][]string{
 		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset", "recentfs/match/state",
 		"recentfs/capture", "recentfs/capture/nfqueue", "recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces",
 	},
-	"recentfs/cmd/recentfs/internal/helper": {"recentfs/capture/nfqueue", "recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces"},
-	"recentfs/cmd/recentfs/internal/enter":  {"recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces"},
+	"recentfs/cmd/recentfs/internal/service": {},
+	"recentfs/cmd/recentfs/internal/helper":  {"recentfs/capture/nfqueue", "recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces"},
+	"recentfs/cmd/recentfs/internal/enter":   {"recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces"},
 	"recentfs/cmd/recentfs/internal/replay": {
 		"recentfs/cmd/recentfs/internal/report",
 		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset",
@@ -53,7 +54,7 @@ var mayImport = map[string][]string{
 	"recentfs/cmd/recentfs": {
 		"recentfs/cmd/recentfs/internal/control", "recentfs/cmd/recentfs/internal/daemon", "recentfs/cmd/recentfs/internal/enter",
 		"recentfs/cmd/recentfs/internal/exchange", "recentfs/cmd/recentfs/internal/handover", "recentfs/cmd/recentfs/internal/helper", "recentfs/cmd/recentfs/internal/replay", "recentfs/cmd/recentfs/internal/report",
-		"recentfs/cmd/recentfs/internal/tables",
+		"recentfs/cmd/recentfs/internal/service", "recentfs/cmd/recentfs/internal/tables",
 		"recentfs/match/recent",  // the parameters, which are flags
 		"recentfs/match/jiffies", // the clock of a dump, which is flags too
 	},

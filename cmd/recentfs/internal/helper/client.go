@@ -1,6 +1,7 @@
 package helper
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -228,15 +229,16 @@ const watchAgain = time.Second
 // Watch implements Host. The helper sends a byte for each call of changed. If it ends,
 // nobody knows what was missed, and another is asked.
 func (c *Client) Watch(changed func()) (stop func(), err error) {
-	conn, err := c.watch()
+	first, err := c.watch()
 	if err != nil {
 		return nil, err
 	}
 	stopped, done := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		for err := error(nil); ; conn, err = c.watch() { // Watch returns its own meanwhile
-			if err == nil {
+		for conn := first; ; conn, _ = c.watch() {
+			if conn != nil {
+				changed() // it watches since now
 				follow(conn, changed, stopped)
 			}
 			select {
@@ -258,9 +260,10 @@ func follow(conn *net.UnixConn, changed func(), stopped <-chan struct{}) {
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		var err error
-		for b := make([]byte, 64); err == nil; _, err = conn.Read(b) {
-			changed()
+		for b := make([]byte, 64); ; changed() {
+			if _, err := conn.Read(b); err != nil {
+				return
+			}
 		}
 	}()
 	select {
@@ -271,12 +274,19 @@ func follow(conn *net.UnixConn, changed func(), stopped <-chan struct{}) {
 	<-ended
 }
 
+// watch asks the helper to watch, and returns when it does.
 func (c *Client) watch() (*net.UnixConn, error) {
 	conn, err := c.dial()
 	if err != nil {
 		return nil, err
 	}
-	if err := send(conn, request{Do: watch}); err != nil {
+	if err = send(conn, request{Do: watch}); err == nil {
+		var first [1]byte
+		if _, err = conn.Read(first[:]); err == nil && first[0] != watches {
+			err = errors.New("it does not watch")
+		}
+	}
+	if err != nil {
 		conn.Close()
 		return nil, fmt.Errorf("helper %s: %s: %w", c.path, watch, err)
 	}

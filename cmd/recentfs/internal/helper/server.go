@@ -46,7 +46,6 @@ type server struct {
 // while: then systemd listens, and starts another helper.
 func Serve(socket *net.UnixListener, allowed Allowed) error {
 	defer socket.Close()
-	socket.SetUnlinkOnClose(false) // systemd made it
 	path := socket.Addr().String()
 	var stat unix.Stat_t
 	if err := unix.Lstat(path, &stat); err != nil {
@@ -152,16 +151,18 @@ func (s *server) watch(c *net.UnixConn) error {
 	if err := c.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
-	stop, err := s.own.Watch(func() {
+	tell := func() {
 		_ = c.SetWriteDeadline(time.Now().Add(requestTime))
-		if _, err := c.Write([]byte{'\n'}); err != nil {
+		if _, err := c.Write([]byte{watches}); err != nil {
 			_ = c.Close() // it does not read, or has gone
 		}
-	})
+	}
+	stop, err := s.own.Watch(tell)
 	if err != nil {
 		return err
 	}
 	defer stop()
+	tell()
 	gone(c)
 	return nil
 }

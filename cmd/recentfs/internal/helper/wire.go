@@ -95,6 +95,9 @@ func (e *hostError) Unwrap() error {
 	return nil
 }
 
+// watches is what a helper sends when it begins to watch, and for each change.
+const watches = '\n'
+
 const (
 	// maxRequest is above the length of any request of ours.
 	maxRequest = 64 << 10
