@@ -18,7 +18,7 @@
 // a header of about maxHeader bytes, and a body only where one is named above. The
 // request must arrive within clientTime, of a body each part within clientTime after
 // the one before, and the client must read the answer within clientTime. There are at
-// most maxConnections connections. A new one replaces one of the user who has most of
+// most maxConnections connections, and fewer where the process may have few descriptors. A new one replaces one of the user who has most of
 // them, and of the process of that user which has most: one on which nothing has been
 // sent, the oldest first, or if there is none, the one that has waited longest for its
 // client or its turn. Root and the daemon's own user lose none while there is one of

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/sirupsen/logrus"
+	"golang.org/x/sys/unix"
 )
 
 // Server is the control socket of a running recentfs.
@@ -25,7 +26,18 @@ func Listen(path string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newServer(socket), nil
+	s := newServer(socket)
+	var descriptors unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &descriptors); err == nil {
+		s.limiter.max = connections(descriptors.Cur)
+	}
+	return s, nil
+}
+
+// connections is how many there may be, where a process may have so many descriptors:
+// a reload needs some too.
+func connections(descriptors uint64) int {
+	return int(min(max(descriptors/8, 1), maxConnections))
 }
 
 func newServer(socket net.Listener) *Server {

@@ -233,3 +233,12 @@ func TestCrowd(t *testing.T) {
 		})
 	})
 }
+
+// TestFewConnections leaves descriptors for a reload.
+func TestFewConnections(t *testing.T) {
+	for descriptors, want := range map[uint64]int{0: 1, 34: 4, 511: 63, 512: 64, 1 << 20: 64} {
+		if got := connections(descriptors); got != want {
+			t.Errorf("%d descriptors: %d connections, want %d", descriptors, got, want)
+		}
+	}
+}
