@@ -10,11 +10,12 @@ import (
 
 // LogWriter writes log lines from a goroutine of its own, so that nobody who
 // logs waits for the reader of the log. While logLines lines wait, it drops
-// further ones and counts them.
+// further ones and counts them, as it does with lines that cannot be written.
 type LogWriter struct {
 	lines   chan []byte // nil asks for an answer on flushed
 	flushed chan struct{}
 	dropped atomic.Uint64
+	torn    bool          // a part of the last line is written; only the goroutine uses it
 	done    chan struct{} // closed when all lines are written
 }
 
@@ -35,12 +36,26 @@ func NewLogWriter(w io.Writer) *LogWriter {
 				continue
 			}
 			if n := l.dropped.Swap(0); n > 0 {
-				fmt.Fprintf(w, "%d lines were not logged: nobody read fast enough\n", n)
+				l.write(w, fmt.Appendf(nil, "%d lines were not logged: nobody read fast enough, or there was no room\n", n), n)
 			}
-			_, _ = w.Write(line) // there is nobody to tell an error
+			l.write(w, line, 1)
 		}
 	}()
 	return l
+}
+
+// write writes a line, which stands for so many if it cannot be written.
+func (l *LogWriter) write(w io.Writer, line []byte, stands uint64) {
+	if l.torn {
+		line = append([]byte("\n"), line...)
+	}
+	n, err := w.Write(line)
+	if err != nil {
+		l.dropped.Add(stands)
+	}
+	if n > 0 {
+		l.torn = n < len(line)
+	}
 }
 
 // Write implements io.Writer. logrus calls it once a line, and then uses the
