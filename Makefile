@@ -63,8 +63,9 @@ bench: root tools ## recentfs beside its peers, in about three minutes
 	$(GO) build -o bin/bench ./tests/bench
 	@exec bin/bench
 
-soak: root tools ## kills and restarts under load, by the thousand: nothing may be lost; a quarter of an hour
+soak: root tools ## kills, restarts and attacks under load, by the thousand: nothing may be lost; half an hour
 	RECENTFS_SOAK=1 $(GO) test -count=1 -timeout 2h -v -run '$(SOAK)' ./match/state ./capture/nfqueue ./fs ./tests/e2e
+	RECENTFS_SOAK=1 $(GO) test -count=1 -timeout 2h -v ./tests/chaos
 
 fuzz: go ## every fuzz target, 30 seconds each
 	@set -e; for package in $$($(GO) list ./...); do \
