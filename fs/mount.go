@@ -17,6 +17,7 @@ package fs
 import (
 	"errors"
 	"fmt"
+	"sync/atomic"
 	"time"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
@@ -43,6 +44,8 @@ type Mountpoint struct {
 	sites  Sites
 	site   Site
 	conn   *device.Conn // the last one that was served
+
+	answering atomic.Pointer[device.Conn] // the same, for AtWork
 
 	memory *device.Memory // outlives the process; nil if the mount does not
 	kept   *kept          // what is in it, or nil
@@ -115,6 +118,7 @@ func (m *Mountpoint) answer(fd int, fs fuse.RawFileSystem, opts *fuse.MountOptio
 		return err
 	}
 	m.conn = conn
+	m.answering.Store(conn)
 	return nil
 }
 

@@ -203,6 +203,7 @@ func (m *Mountpoint) Answer() error {
 	if err := m.conn.Serve(m.served, device.Options(), false); err != nil {
 		return fmt.Errorf("mount point %s: %w", m.site.Dir, err)
 	}
+	m.answering.Store(m.conn)
 	return nil
 }
 

@@ -105,10 +105,11 @@ func abort(t *testing.T, dir string) {
 }
 
 // TestGoFuseLoop runs the other tests of this package once more, with go-fuse's
-// own loop. There signals starve requests, and no mount outlives its process.
+// own loop. There signals starve requests, no mount outlives its process, and nobody sees
+// what is at work.
 func TestGoFuseLoop(t *testing.T) {
 	lab.NeedRoot(t)
-	cmd := exec.Command(os.Args[0], "-test.skip", "TestGoFuseLoop|TestSignalsStarveNobody|TestKill|Leaving|Anew|UnmountedMeanwhile|Adopted|NewTables|Resend|Outlives|InDoubt")
+	cmd := exec.Command(os.Args[0], "-test.skip", "TestGoFuseLoop|TestSignalsStarveNobody|TestKill|Leaving|Anew|UnmountedMeanwhile|Adopted|NewTables|Resend|Outlives|InDoubt|AtWork")
 	cmd.Env = append(os.Environ(), goFuseLoopEnv+"=1")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Errorf("%v\n%s", err, out)

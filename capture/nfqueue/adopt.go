@@ -156,6 +156,8 @@ func (q *Queue) Finish(resume func([]capture.Packet)) error {
 	if q.closed.Load() {
 		return nil
 	}
+	q.rounds.Add(1)
+	defer q.rounds.Add(1)
 	q.wake()
 	defer q.sleep()
 	got := q.received()

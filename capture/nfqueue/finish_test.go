@@ -233,6 +233,9 @@ func comeOnce(t *testing.T, n *lab.Network, q *Queue, to net.PacketConn, packets
 	decide := func(batch []capture.Packet) {
 		mu.Lock()
 		defer mu.Unlock()
+		if all := atWork(q); len(all) != 1 || !strings.HasPrefix(all[0], "the same packets are under decision ") {
+			t.Errorf("at work are %q", all)
+		}
 		for i := range batch {
 			batch[i].Verdict = capture.Accept
 			got = append(got, batch[i].Data[28]) // after the headers of IP and UDP

@@ -65,6 +65,7 @@ func (q *Queue) work(decide func([]capture.Packet)) error {
 		default:
 			return err
 		}
+		q.rounds.Add(1)
 		if n := q.parse(got); n > 0 {
 			decide(q.packets[:n])
 			q.decided.Add(uint64(n))
@@ -76,6 +77,7 @@ func (q *Queue) work(decide func([]capture.Packet)) error {
 		if q.kept != nil {
 			q.clear(got)
 		}
+		q.rounds.Add(1)
 	}
 	return nil
 }

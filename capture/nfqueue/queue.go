@@ -37,6 +37,9 @@ type Queue struct {
 	fd      int // closed under running
 	queues  *procQueues
 
+	// rounds is odd while the loop is at a batch, from its receipt to the verdicts.
+	rounds  atomic.Uint64
+	looking sync.Mutex // held while AtWork uses fd, and while it is closed
 	closed  atomic.Bool
 	running sync.Mutex    // held by Run, and by Close while it releases the queue
 	turns   atomic.Uint64 // counts parking and waking: even while Run is parked
@@ -107,6 +110,8 @@ func (q *Queue) end(cmd byte) error {
 	if q.kept != nil {
 		q.kept.release()
 	}
+	q.looking.Lock()
+	defer q.looking.Unlock()
 	if err := unix.Close(q.fd); err != nil {
 		return fmt.Errorf("queue %d: close: %w", q.number, err)
 	}

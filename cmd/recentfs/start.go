@@ -8,7 +8,6 @@ import (
 	"slices"
 	"syscall"
 
-	systemd "github.com/coreos/go-systemd/v22/daemon"
 	"github.com/sirupsen/logrus"
 
 	"recentfs/cmd/recentfs/internal/daemon"
@@ -44,21 +43,17 @@ func runDaemon(c daemon.Config) error {
 	if err := s.Start(ctx); err != nil {
 		return err
 	}
+	stopWatching := func() {}
 	if ctx.Err() == nil {
 		log.Flush() // what runs is said before "ready"
 		fmt.Println("ready")
-		notify(systemd.SdNotifyReady)
+		service.Notify(service.Ready)
+		stopWatching = service.Watch(s.AtWork)
 	}
 	s.Wait(ctx, hangups, leaves)
-	notify(systemd.SdNotifyStopping)
+	stopWatching()
+	service.Notify(service.Stopping)
 	return s.Stop()
-}
-
-// notify tells systemd, if it listens.
-func notify(state string) {
-	if _, err := systemd.SdNotify(false, state); err != nil {
-		logrus.WithError(err).Warn("systemd was not told: " + state)
-	}
 }
 
 // keepRunning runs the same command line without --keep, and holds what it needs.

@@ -159,16 +159,16 @@ const leaveWait = 5 * time.Second
 // with memory can be left. An error says that an answer takes long. Then the request is
 // sent again to the next process.
 func (c *Conn) Leave() error {
-	if c.serving == nil {
+	l := c.serving.Load()
+	if l == nil {
 		return nil
 	}
-	l := c.serving
 	l.leaving.Store(true)
 	one := [8]byte{1}
 	_, _ = unix.Write(c.memory.wake, one[:]) // fails only if it is awake already
 	select {
 	case <-l.over:
-		c.serving = nil
+		c.serving.Store(nil)
 		return nil
 	case <-time.After(leaveWait):
 		return fmt.Errorf("leave %s: requests are still at work after %v", path, leaveWait)
@@ -178,7 +178,7 @@ func (c *Conn) Leave() error {
 // Release closes the descriptors of a connection that nobody serves here, and leaves it
 // to whoever else has them. If an answer is still at work they stay open.
 func (c *Conn) Release() {
-	if c.serving == nil {
+	if c.serving.Load() == nil {
 		c.Close()
 		c.memory.Close()
 	}

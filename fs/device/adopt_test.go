@@ -70,7 +70,7 @@ func TestLeave(t *testing.T) {
 	answered(t, kernel)
 	send(t, kernel, numbered(asked(opRead, 2, fuse.ReadIn{Size: 100}, ""), 2))
 	<-fs.reading
-	serving := c.serving
+	serving := c.serving.Load()
 	left := make(chan error, 1)
 	go func() {
 		err := c.Leave()

@@ -73,7 +73,8 @@ type Conn struct {
 	init    fuse.InitIn
 	adopted bool     // a process before has served it
 	lost    []uint64 // the requests that it may not have answered
-	serving *loop    // nil before Serve and after Leave
+
+	serving atomic.Pointer[loop] // nil before Serve and after Leave; set by that goroutine
 
 	// inUse is held for reading by each notification and while fd is copied, and for
 	// writing while fd is closed.
@@ -219,7 +220,7 @@ func (c *Conn) Serve(fs fuse.RawFileSystem, opts *fuse.MountOptions, goFuseLoop 
 		}
 	}
 	c.answerLost()
-	c.serving = l
+	c.serving.Store(l)
 	go func() {
 		defer close(l.over)
 		if l.run() {

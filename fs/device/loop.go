@@ -60,11 +60,19 @@ type loop struct {
 	in    []byte         // the leader's: the request at hand
 	ready [2]unix.PollFd // the leader's: the device, and what wakes the loop
 
-	memory   *Memory     // nil: nothing outlives the process
-	nextSlow int         // the leader's: where in Memory.slow to look for room
-	leaving  atomic.Bool // the loop is to end
-	ended    bool        // the leader's: the mount has ended
-	over     chan struct{}
+	memory *Memory // nil: nothing outlives the process
+
+	// rounds is odd while the leader is at a request, and even while it reads.
+	rounds atomic.Uint64
+	// slow are the requests that others answer: those of the memory, if there is one.
+	// answering tells of each whether it waits for nothing but its answer.
+	slow      *[maxSlow]atomic.Uint64
+	answering [maxSlow]atomic.Bool
+	nextSlow  int // the leader's: where in slow to look for room
+
+	leaving atomic.Bool // the loop is to end
+	ended   bool        // the leader's: the mount has ended
+	over    chan struct{}
 
 	small       sync.Pool // memory of small answers: *[]byte
 	large, huge *answers
@@ -81,6 +89,7 @@ func newLoop(fd int, fs fuse.RawFileSystem, opts *fuse.MountOptions, init *fuse.
 		small: sync.Pool{New: func() any { return newAnswer(smallAnswer) }},
 		large: newAnswers(largeAnswer, maxLarge),
 		huge:  newAnswers(hugeAnswer, maxHuge),
+		slow:  new([maxSlow]atomic.Uint64),
 		over:  make(chan struct{}),
 	}
 	if runtime.GOMAXPROCS(0) == 1 {
@@ -94,7 +103,7 @@ func newLoop(fd int, fs fuse.RawFileSystem, opts *fuse.MountOptions, init *fuse.
 
 // useMemory has the kernel write each request into memory that outlives the process.
 func (l *loop) useMemory(m *Memory) {
-	l.memory, l.in = m, m.shared.in[:]
+	l.memory, l.in, l.slow = m, m.shared.in[:], &m.shared.slow
 	l.ready[1].Fd = int32(m.wake)
 	_, _ = unix.Read(m.wake, make([]byte, 8)) // which says EAGAIN if nobody left
 }
@@ -127,20 +136,21 @@ func (l *loop) lead() {
 		if n < headerIn {
 			return
 		}
+		l.rounds.Add(1)
 		if isQuick(l.in[:n]) {
 			l.send(*out, l.answer(l.in[:n], *out))
 			l.answered()
+			l.rounds.Add(1)
 			continue
 		}
 		in := bytes.Clone(l.in[:n])
 		slow := l.noteSlow()
 		l.answered()
 		l.working.Add(1)
+		l.rounds.Add(1)
 		go l.lead()
-		l.answerSlow(in, *out)
-		if slow != nil {
-			slow.Store(0)
-		}
+		l.answerSlow(in, *out, slow)
+		slow.end()
 		return
 	}
 }
@@ -150,23 +160,6 @@ func (l *loop) answered() {
 	if l.memory != nil {
 		l.memory.shared.answered = header(l.in).Unique
 	}
-}
-
-// noteSlow notes that another goroutine is to answer the request in l.in, and returns
-// where. It does not if too many are at work.
-func (l *loop) noteSlow() *atomic.Uint64 {
-	if l.memory == nil {
-		return nil
-	}
-	slow := &l.memory.shared.slow
-	for range slow {
-		l.nextSlow = (l.nextSlow + 1) % len(slow)
-		if at := &slow[l.nextSlow]; at.Load() == 0 {
-			at.Store(header(l.in).Unique)
-			return at
-		}
-	}
-	return nil
 }
 
 // read reads the next request into l.in and returns its length, or 0 when the
@@ -206,9 +199,10 @@ func isQuick(in []byte) bool {
 
 // answerSlow answers a request that is not quick. A request that may wait for
 // a notification holds no large memory meanwhile.
-func (l *loop) answerSlow(in, small []byte) {
+func (l *loop) answerSlow(in, small []byte, slow slowRequest) {
 	switch header(in).Opcode {
 	case opOpen, opGetAttr:
+		slow.begin()
 		l.send(small, l.answer(in, small))
 		return
 	}
@@ -218,6 +212,7 @@ func (l *loop) answerSlow(in, small []byte) {
 		room = l.huge
 	}
 	room.slots <- struct{}{}
+	slow.begin()
 	out := room.pool.Get().(*[]byte)
 	l.send(*out, l.answer(in, *out))
 	room.pool.Put(out)

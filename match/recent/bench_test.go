@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strconv"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -162,7 +163,7 @@ func BenchmarkResize(b *testing.B) {
 				}
 				set.table.warm(&to)
 				b.StartTimer()
-				to.carryOver(&set.table.region)
+				to.carryOver(&set.table.region, new(atomic.Uint64))
 				b.StopTimer()
 				to.release()
 			}

@@ -103,6 +103,7 @@ func (c *Cursor) ReadAt(p []byte, pos int64) (int, error) {
 		skip := int(min(int64(len(w.text)), pos-c.pos))
 		c.pos += int64(skip)
 		w.text = append(w.text[:0], w.text[skip:]...)
+		c.t.module.passed.Add(1)
 	}
 	if room := len(p) - len(w.text); room >= 0 {
 		if err := c.fill(w, room); err != nil {

@@ -15,6 +15,8 @@ type Module struct {
 	// kept is how many bytes of long lines the open files keep: Cursor.keep.
 	kept   atomic.Int64
 	budget budget // of the regions of all tables
+	// What Progress returns.
+	moved, passed atomic.Uint64
 
 	mu     sync.Mutex
 	given  Params // guarded by mu: by the caller, at the start or by the last Reload
@@ -43,6 +45,11 @@ func (m *Module) Params() Params {
 	defer m.mu.Unlock()
 	return m.params
 }
+
+// Progress counts the steps of what may take long in large tables, and is no hang: the
+// entries that a Reload moves, by some thousands, while packets and reads wait; and the
+// lines that reads pass over to get to a position.
+func (m *Module) Progress() (moved, passed uint64) { return m.moved.Load(), m.passed.Load() }
 
 // SetUID changes ip_list_uid, which owns the files of new tables: param_set_uint
 // of kernel/params.c.

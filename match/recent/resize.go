@@ -2,6 +2,7 @@ package recent
 
 import (
 	"os"
+	"sync/atomic"
 	"unsafe"
 
 	"recentfs/match/jiffies"
@@ -17,6 +18,10 @@ type Resized struct {
 	// stamps, and no parameter changed.
 	Emptied bool
 }
+
+// movedAtOnce is how many entries carryOver moves between two steps of
+// Module.Progress.
+const movedAtOnce = 4096
 
 // evictAtOnce is how many entries evict drops before it lets packets go on.
 const evictAtOnce = 256
@@ -41,7 +46,7 @@ func (t *Table) resize(to region) (kept, dropped uint32) {
 		limit = to.room
 	}
 	dropped += t.evict(limit, t.header.entries)
-	if numbers := to.carryOver(&t.region); numbers != nil {
+	if numbers := to.carryOver(&t.region, &t.module.moved); numbers != nil {
 		t.layout = t.layout.renumber(numbers)
 	}
 	kept = to.header.entries
@@ -95,8 +100,8 @@ func (t *Table) warm(to *region) {
 // and has room for as many. Their order in the LRU list stays, and each keeps as
 // many of its newest stamps as it has places here. So does the number of each
 // slot, and carryOver returns nil. If there are not as many slots here, the
-// entries are numbered anew.
-func (r *region) carryOver(from *region) (anew numbering) {
+// entries are numbered anew. moved counts some steps of it: see Module.Progress.
+func (r *region) carryOver(from *region, moved *atomic.Uint64) (anew numbering) {
 	h := r.header
 	h.entries, h.used, h.free = from.header.entries, from.header.used, from.header.free
 	if h.used > min(h.limit, r.room) {
@@ -114,13 +119,19 @@ func (r *region) carryOver(from *region) (anew numbering) {
 		if s.family != 0 {
 			r.carryStamps(to, from.places(n))
 		}
+		if n%movedAtOnce == 0 {
+			moved.Add(1)
+		}
 	}
 	// With the same secret the hashes stay, and the two indexes are gone through in
 	// the same order, which is fast.
 	h.key, r.key = from.key, from.key
-	for _, p := range from.index {
+	for i, p := range from.index {
 		if p.n != 0 {
 			r.insert(p.hash, anew.of(p.n))
+		}
+		if i%movedAtOnce == 0 {
+			moved.Add(1)
 		}
 	}
 	return anew

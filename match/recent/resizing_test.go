@@ -182,7 +182,7 @@ func TestResizeDoesNotFault(t *testing.T) {
 	table := w.Table("t")
 	table.warm(&to)
 	before := faults()
-	to.carryOver(&table.region)
+	to.carryOver(&table.region, &table.module.moved)
 	if n := faults() - before; n > 50 {
 		t.Errorf("%d faults", n)
 	}

@@ -31,6 +31,7 @@ var mayImport = map[string][]string{
 
 	"recentfs/cmd/recentfs/internal/control":  {},
 	"recentfs/cmd/recentfs/internal/handover": {},
+	"recentfs/cmd/recentfs/internal/service":  {},
 	"recentfs/cmd/recentfs/internal/report":   {"recentfs/match/jiffies"},
 	"recentfs/cmd/recentfs/internal/exchange": {"recentfs/cmd/recentfs/internal/report", "recentfs/match/jiffies"},
 	"recentfs/cmd/recentfs/internal/daemon": {
@@ -39,9 +40,8 @@ var mayImport = map[string][]string{
 		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset", "recentfs/match/state",
 		"recentfs/capture", "recentfs/capture/nfqueue", "recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces",
 	},
-	"recentfs/cmd/recentfs/internal/service": {},
-	"recentfs/cmd/recentfs/internal/helper":  {"recentfs/capture/nfqueue", "recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces"},
-	"recentfs/cmd/recentfs/internal/enter":   {"recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces"},
+	"recentfs/cmd/recentfs/internal/helper": {"recentfs/capture/nfqueue", "recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces"},
+	"recentfs/cmd/recentfs/internal/enter":  {"recentfs/fs", "recentfs/fs/procnet", "recentfs/namespaces"},
 	"recentfs/cmd/recentfs/internal/replay": {
 		"recentfs/cmd/recentfs/internal/report",
 		"recentfs/match/jiffies", "recentfs/match/recent", "recentfs/match/ruleset",

@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -66,17 +67,22 @@ func NewSystemd(t testing.TB) *Systemd {
 // Child is a child of a process, or 0.
 func Child(t testing.TB, parent int) (pid int) {
 	t.Helper()
-	lists, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/children", parent))
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, list := range lists {
+	for _, list := range glob(t, fmt.Sprintf("/proc/%d/task/*/children", parent)) {
 		text, _ := os.ReadFile(list)
 		if fmt.Sscan(string(text), &pid); pid != 0 {
 			return pid
 		}
 	}
 	return 0
+}
+
+func glob(t testing.TB, pattern string) []string {
+	t.Helper()
+	files, err := filepath.Glob(pattern)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return files
 }
 
 // Run runs a command inside.
@@ -113,4 +119,25 @@ func (s *Systemd) Write(path, text string, mode os.FileMode) {
 	if got := s.run(text, "install", "-D", "-m", fmt.Sprintf("%o", mode), "/dev/stdin", path); got.Code != 0 {
 		s.t.Fatalf("%s: %s", path, got.Stderr)
 	}
+}
+
+// Outside is the number of a process outside, which has that number inside.
+func (s *Systemd) Outside(inside string) (pid int) {
+	s.t.Helper()
+	Eventually(s.t, "process "+inside, func() error {
+		for _, list := range glob(s.t, "/proc/"+s.pid+"/task/*/children") {
+			text, _ := os.ReadFile(list)
+			for child := range strings.FieldsSeq(string(text)) {
+				status, _ := os.ReadFile("/proc/" + child + "/status")
+				_, ids, _ := strings.Cut(string(status), "NSpid:")
+				ids, _, _ = strings.Cut(ids, "\n")
+				if strings.HasSuffix(ids, "\t"+inside) {
+					_, err := fmt.Sscan(child, &pid)
+					return err
+				}
+			}
+		}
+		return errors.New("systemd has no such child")
+	})
+	return pid
 }

@@ -65,7 +65,8 @@ type Server struct {
 	folders   *fs.Namespaces // nil if there is only one namespace
 	module    *fs.Mountpoint
 
-	refusedWrites uint64 // how many check has logged; only the housekeeper's task uses it
+	refusedWrites uint64         // how many check has logged; only the housekeeper's task uses it
+	watched       []watchedQueue // only who calls AtWork uses it
 
 	// reloading serialises reloads, from the reading of the files to the end. So
 	// the reload that began last decides which rules stay.

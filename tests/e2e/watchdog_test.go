@@ -1,0 +1,93 @@
+package e2e
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"recentfs/tests/lab"
+)
+
+// hangs are the ways in which a test has a daemon hang.
+var hangs = []struct {
+	name     string
+	function string // of the kernel, in which the loops' threads wait; none: all of it is stopped
+	loops    int
+	says     string // what the watchdog says of it
+}{
+	{"stopped", "", 0, ""},
+	{"queue", "sys_recvmmsg", 1, "queue 0: packets wait, and its loop does not take them for "},
+	{"files", "sys_poll", 2, ": requests wait, and the loop does not take them for "},
+}
+
+// TestSystemdWatchdog has the service of a real systemd hang, under packets and with
+// open files. It is ended and started again, and nothing is lost.
+func TestSystemdWatchdog(t *testing.T) {
+	s := newService(t)
+	s.Write("/etc/recentfs/rules", "*recent\n:QUEUE0 DROP [0:0]\n-A QUEUE0 -m recent --name T --set -j ACCEPT\nCOMMIT\n", 0o644)
+	s.Sh("systemctl start recentfs")
+	if got := s.Sh("systemctl show -P WatchdogUSec -P TimeoutAbortUSec recentfs"); got != "1s\n10s\n" {
+		t.Errorf("the service has %q", got)
+	}
+	const interval = 2 * time.Second
+	s.Write("/etc/systemd/system/recentfs.service.d/soon.conf", "[Service]\nWatchdogSec=2\n", 0o644)
+	s.Sh(`
+		systemctl daemon-reload
+		systemctl restart recentfs
+		iptables-legacy -t mangle -A INPUT -p icmp --icmp-type echo-request -j NFQUEUE --queue-num 0 --queue-bypass
+		ping -i 0.02 -c 1000000 127.0.0.1 > /run/ping 2>&1 & echo $! > /run/ping.pid
+		sh -c 'cd /run/recentfs/xt_recent; exec 3< T 4> T; while [ -e /run/go ] || sleep 0.01; do
+			echo / >&4; read -r line <&3 || :; echo done > /run/did; rm -f /run/go; done' > /run/files 2>&1 &`)
+	for _, h := range hangs {
+		t.Run(h.name, func(t *testing.T) {
+			before := strings.TrimSpace(s.Sh("systemctl show -P MainPID recentfs"))
+			start := time.Now()
+			if h.function == "" {
+				s.Sh("kill -STOP " + before)
+			} else {
+				lab.Hang(t, s.Outside(before), h.loops, h.function)
+			}
+			s.Sh(`
+				rm -f /run/did; touch /run/go
+				ping -q -c 1 -W 20 127.0.0.1
+				echo +192.0.2.2 > /run/recentfs/xt_recent/T
+				timeout 20 sh -c 'until [ -e /run/did ]; do :; done' `)
+			if took := time.Since(start); took > interval+time.Second+2*time.Second { // and the start of the next one
+				t.Errorf("it took %v", took)
+			} else {
+				t.Logf("it took %v", took)
+			}
+			if now := strings.TrimSpace(s.Sh("systemctl show -P MainPID recentfs")); now == before {
+				t.Error("it is the same process")
+			}
+			log := s.Sh("journalctl -u recentfs --no-pager")
+			if !strings.Contains(log, h.says) || h.says != "" && !strings.Contains(log, "goroutine ") {
+				t.Errorf("it says\n%s", log)
+			}
+		})
+	}
+	s.Sh("kill -INT $(cat /run/ping.pid); while kill -0 $(cat /run/ping.pid); do sleep 0.01; done 2> /dev/null")
+	// Each has come, but for those that were on their way at the end.
+	came := make(map[int]int)
+	for line := range strings.Lines(s.Sh("cat /run/ping")) {
+		if _, number, ok := strings.Cut(line, " icmp_seq="); ok {
+			var n int
+			if _, err := fmt.Sscan(number, &n); err != nil {
+				t.Fatal(err)
+			}
+			came[n]++
+		}
+	}
+	last := slices.Max(slices.Collect(maps.Keys(came)))
+	for n := range last {
+		if came[n+1] != 1 {
+			t.Errorf("packet %d of %d came %d times", n+1, last, came[n+1])
+		}
+	}
+	if got := s.Sh("cat /run/files"); got != "" {
+		t.Errorf("open files: %s", got)
+	}
+}
