@@ -40,6 +40,17 @@ func Connect(path string, netns []string) (*Client, error) {
 	return c, nil
 }
 
+// answerTime is how long an answer may take: longer than the helper needs, and not so
+// long that whoever waits for it takes us for hung. A mount may have to wait for others
+// that mount.
+func answerTime(do action) time.Duration {
+	switch do {
+	case attach, detach, abandon, cover, uncover, restoreCover:
+		return 20 * time.Second
+	}
+	return 2 * time.Second
+}
+
 // isPresent tells whether a namespace is among those that were found.
 func isPresent(text string, found []namespaces.Found) bool {
 	named, err := namespaces.Parse([]string{text})
@@ -54,7 +65,10 @@ func (c *Client) ask(r request, fds ...int) (a answer, got []int, err error) {
 		return a, nil, err
 	}
 	defer conn.Close()
-	if err = send(conn, r, fds...); err == nil {
+	if err = conn.SetDeadline(time.Now().Add(answerTime(r.Do))); err == nil {
+		err = send(conn, r, fds...)
+	}
+	if err == nil {
 		got, err = receive(conn, &a, 1<<30)
 	}
 	if err != nil {
@@ -280,11 +294,18 @@ func (c *Client) watch() (*net.UnixConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err = send(conn, request{Do: watch}); err == nil {
+	err = conn.SetDeadline(time.Now().Add(answerTime(watch)))
+	if err == nil {
+		err = send(conn, request{Do: watch})
+	}
+	if err == nil {
 		var first [1]byte
 		if _, err = conn.Read(first[:]); err == nil && first[0] != watches {
 			err = errors.New("it does not watch")
 		}
+	}
+	if err == nil {
+		err = conn.SetDeadline(time.Time{})
 	}
 	if err != nil {
 		conn.Close()

@@ -43,7 +43,8 @@ type server struct {
 
 // Serve answers at a socket, which it closes, with what is allowed. The owner of the
 // socket's file may ask, and root. It returns when nobody has been connected for a
-// while: then systemd listens, and starts another helper.
+// while: then systemd listens, and starts another helper. If the namespaces that are
+// allowed are not all there, it tells the first who asks, and ends.
 func Serve(socket *net.UnixListener, allowed Allowed) error {
 	defer socket.Close()
 	path := socket.Addr().String()
@@ -53,6 +54,7 @@ func Serve(socket *net.UnixListener, allowed Allowed) error {
 	}
 	own, err := NewOwn(allowed)
 	if err != nil {
+		refuse(socket, err)
 		return err
 	}
 	defer own.Close()
@@ -84,6 +86,22 @@ func (s *server) serve(socket *net.UnixListener, idle time.Duration) error {
 			s.answer(c)
 		}()
 	}
+}
+
+// refuse answers the next request with an error.
+func refuse(socket *net.UnixListener, err error) {
+	c, failed := socket.AcceptUnix()
+	if failed != nil {
+		return
+	}
+	defer c.Close()
+	_ = c.SetDeadline(time.Now().Add(requestTime)) // fails on a closed one only
+	var r request
+	fds, _ := receive(c, &r, maxRequest)
+	closeAll(fds)
+	var a answer
+	a.fail(err)
+	_ = send(c, a) // whoever asked may be gone
 }
 
 func (s *server) count(n int) {

@@ -238,6 +238,59 @@ func TestWatch(t *testing.T) {
 	unwatch()
 }
 
+// TestSilent has a helper that does not answer. Nobody waits for long.
+func TestSilent(t *testing.T) {
+	path := filepath.Join(lab.TempDir(t), "socket")
+	listen(t, path)
+	c := &Client{path: path}
+	_, err := c.NetnsOf(1)
+	_, watching := c.Watch(func() {})
+	for _, err := range []error{err, watching} {
+		if !errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("%v, want that the time is over", err)
+		}
+	}
+}
+
+// TestHalfRequest sends half a request and waits. The helper goes on with others.
+func TestHalfRequest(t *testing.T) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ours, theirs := unixConn(t, fds[0]), unixConn(t, fds[1])
+	defer ours.Close()
+	defer theirs.Close()
+	if _, err := ours.Write([]byte(`{"do":`)); err != nil {
+		t.Fatal(err)
+	}
+	if err := theirs.SetDeadline(time.Now().Add(time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	var r request
+	if _, err := receive(theirs, &r, maxRequest); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("%v, want that the time is over", err)
+	}
+}
+
+// TestNamespaceMissing starts a helper for a namespace that is not there. Who asks
+// learns of it, and the helper ends.
+func TestNamespaceMissing(t *testing.T) {
+	a := allowed(t)
+	a.Netns = []string{"missing"}
+	path := filepath.Join(lab.TempDir(t), "socket")
+	l := listen(t, path)
+	done := make(chan error, 1)
+	go func() { done <- Serve(l, a) }()
+	const want = "network namespace missing: /run/netns/missing is not there"
+	if _, err := Connect(path, a.Netns); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %q", err, want)
+	}
+	if err := <-done; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("the helper: %v, want %q", err, want)
+	}
+}
+
 // TestIdle ends a helper that nobody needs, and not one that somebody watches.
 func TestIdle(t *testing.T) {
 	a := allowed(t)

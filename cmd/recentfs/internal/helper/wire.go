@@ -132,14 +132,15 @@ func receive(c *net.UnixConn, value any, limit int) (fds []int, err error) {
 	part, rights := make([]byte, 32<<10), make([]byte, unix.CmsgSpace(4*maxFDs))
 	for {
 		n, nr, flags, _, err := c.ReadMsgUnix(part, rights)
+		if err != nil && !errors.Is(err, io.EOF) {
+			return fds, err // and both lengths are -1
+		}
 		got, bad := descriptors(rights[:nr])
 		fds = append(fds, got...)
 		text = append(text, part[:n]...)
 		switch {
-		case errors.Is(err, io.EOF), err == nil && n == 0:
+		case err != nil || n == 0:
 			return fds, json.Unmarshal(text, value)
-		case err != nil:
-			return fds, err
 		case bad != nil:
 			return fds, bad
 		case flags&unix.MSG_CTRUNC != 0 || len(fds) > maxFDs:
