@@ -225,6 +225,24 @@ func openDir(dir string) (fd int, err error) {
 	return fd, err
 }
 
+// Abort ends the connection of the recentfs that is mounted on dir, as the last resort: a
+// process with a thread that waits for its own mount cannot be killed. It asks nothing of
+// the mount.
+func Abort(dir string) error {
+	real, err := resolve(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("mount point %s: %w", dir, err)
+	}
+	mounts, err := mountsOn(real)
+	if err != nil || len(mounts) == 0 || mounts[0].FSType != fsType {
+		return err
+	}
+	return OwnSites{}.Abandon(unix.Mkdev(uint32(mounts[0].Major), uint32(mounts[0].Minor)), dir)
+}
+
 // removeCreated removes the directories that find created, unless something else is in
 // them by now.
 func (s *Site) removeCreated() {
