@@ -31,7 +31,7 @@ func TestMountAnew(t *testing.T) {
 		{"a connection that had not agreed", func(h *holder) { h.patch(12, []byte{0}) }, "ended before it had mounted"},
 		{"another mount", func(h *holder) { h.patch(16, []byte{0xff, 0xff, 0, 0}) }, "the memory is that of another mount"},
 		{"another size", func(h *holder) { h.patch(24, []byte{1}) }, "this program needs"},
-		{"another version of the mount", func(h *holder) { h.patch(int64(h.size())-int64(keptSize), []byte{99}) }, "the mount's memory has version 99: this program knows version 1"},
+		{"another version of the mount", func(h *holder) { h.patch(int64(h.size())-int64(keptSize), []byte{99}) }, "the mount's memory has version 99: this program knows version 2"},
 		{"another kind of mount", func(h *holder) { h.patch(int64(h.size())-int64(keptSize)+4, []byte{namespacesKind}) },
 			"it showed the tables of several namespaces, and is to show the tables of one namespace"},
 		{"unmounted", func(h *holder) { h.umount(0) }, "the connection has ended"},

@@ -18,9 +18,9 @@ func (fs *filesystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 	if in.Flags&unix.O_DIRECT != 0 {
 		return fuse.EINVAL // do_dentry_open, for a file without FMODE_CAN_ODIRECT
 	}
-	h := fs.addHandle(in)
-	if h == nil {
-		return fuse.Status(unix.ESTALE)
+	h, status := fs.addHandle(in)
+	if !status.Ok() {
+		return status
 	}
 	out.Fh = h.fh
 	out.OpenFlags = openFlags
@@ -37,27 +37,30 @@ func (fs *filesystem) Open(_ <-chan struct{}, in *fuse.OpenIn, out *fuse.OpenOut
 	return fuse.OK
 }
 
-// addHandle opens a node's table. It returns nil where the table is gone.
-func (fs *filesystem) addHandle(in *fuse.OpenIn) *handle {
+// addHandle opens a node's table.
+func (fs *filesystem) addHandle(in *fuse.OpenIn) (*handle, fuse.Status) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	t := fs.file(in.NodeId)
 	if t == nil {
-		return nil
+		return nil, fuse.Status(unix.ESTALE)
 	}
 	first, again := device.IsResent(in.Unique)
 	if again {
 		if h := fs.openedBy(first, in.NodeId); h != nil {
-			return h
+			return h, fuse.OK
 		}
 	}
-	h := &handle{table: t.Table}
+	if !fs.mayOpen(in.Uid) {
+		return nil, fuse.Status(unix.EMFILE)
+	}
+	h := &handle{table: t.Table, user: fs.opens(in.Uid)}
 	if h.keptOpen = fs.openRoom.take(); h.keptOpen != nil {
 		*h.keptOpen, h.inRoom = keptOpen{}, true
 	} else {
 		h.keptOpen = new(keptOpen)
 	}
-	h.node, h.opened = in.NodeId, first
+	h.node, h.opened, h.uid = in.NodeId, first, in.Uid
 	h.moments[0].repeats.opener = in.Pid
 	h.shrank.Store(in.Flags&unix.O_TRUNC != 0) // fuse_truncate_update_attr
 	if reads(in.Flags) {
@@ -66,7 +69,7 @@ func (fs *filesystem) addHandle(in *fuse.OpenIn) *handle {
 	}
 	h.fh = fs.nextHandle()
 	fs.handles[h.fh] = h
-	return h
+	return h, fuse.OK
 }
 
 // openedBy is the open file that a request has opened which a process before did not
@@ -107,6 +110,7 @@ func (fs *filesystem) dropHandle(h *handle) {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	delete(fs.handles, h.fh)
+	fs.closes(h.uid)
 	if r := fs.readers[h.node]; r != nil && h.reads != 0 {
 		if r.open--; r.open == 0 {
 			delete(fs.readers, h.node)
@@ -129,13 +133,13 @@ func (fs *filesystem) handle(fh uint64) *handle {
 }
 
 // handleOf is the open file of a node with that number, or nil. A file that a process
-// before has opened, and for which it had no room, is as if it were just opened.
-func (fs *filesystem) handleOf(fh, node uint64) *handle {
+// before has opened, and for which it had no room, is as if its user had just opened it.
+func (fs *filesystem) handleOf(fh uint64, by *fuse.InHeader) *handle {
 	fs.mu.Lock()
 	defer fs.mu.Unlock()
 	h := fs.handles[fh]
 	if h == nil && fh != 0 && fh <= fs.handlesBefore {
-		h = &handle{table: fs.tableOf(node), keptOpen: &keptOpen{fh: fh, node: node}}
+		h = &handle{table: fs.tableOf(by.NodeId), user: fs.opens(by.Uid), keptOpen: &keptOpen{fh: fh, node: by.NodeId, uid: by.Uid}}
 		fs.handles[fh] = h
 	}
 	return h
@@ -147,7 +151,7 @@ func (fs *filesystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 	if in.ReadFlags&fuse.READ_LOCKOWNER == 0 {
 		return nil, fuse.EINVAL
 	}
-	h := fs.handleOf(in.Fh, in.NodeId)
+	h := fs.handleOf(in.Fh, &in.InHeader)
 	if h == nil {
 		return nil, fuse.EBADF
 	}
@@ -162,7 +166,7 @@ func (fs *filesystem) Read(_ <-chan struct{}, in *fuse.ReadIn, buf []byte) (fuse
 // Write follows proc_reg_write. The kernel sends a long write in pieces. Only the
 // first comes here, because a table takes less of it than was sent.
 func (fs *filesystem) Write(_ <-chan struct{}, in *fuse.WriteIn, data []byte) (uint32, fuse.Status) {
-	h := fs.handleOf(in.Fh, in.NodeId)
+	h := fs.handleOf(in.Fh, &in.InHeader)
 	if h == nil {
 		return 0, fuse.EBADF
 	}

@@ -36,6 +36,7 @@ type filesystem struct {
 	handles    map[uint64]*handle   // guarded by mu: the open files
 	readers    map[uint64]*readers  // guarded by mu: by node, of the open files that are for reading
 	lastHandle uint64               // guarded by mu
+	users      map[uint32]*user     // guarded by mu: those who have opened what is in handles
 
 	// What outlives the process, or nil, and the room in it.
 	kept          *kept
@@ -88,6 +89,7 @@ func newTree(kept *kept) *filesystem {
 		dirs:          make(map[uint64]directory),
 		handles:       make(map[uint64]*handle),
 		readers:       make(map[uint64]*readers),
+		users:         make(map[uint32]*user),
 	}
 	if kept != nil {
 		fs.keepIn(kept)
@@ -101,7 +103,7 @@ func (fs *filesystem) connect(conn *device.Conn) {
 	fs.conn.Store(conn)
 	fs.mu.Lock()
 	open := fs.handles
-	fs.handles, fs.readers = make(map[uint64]*handle), make(map[uint64]*readers)
+	fs.handles, fs.readers, fs.users = make(map[uint64]*handle), make(map[uint64]*readers), make(map[uint32]*user)
 	if fs.kept != nil {
 		fs.kept.begin()
 		fs.openRoom = room[keptOpen]{table: &fs.kept.opens}

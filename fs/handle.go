@@ -31,6 +31,7 @@ type handle struct {
 	table     *recent.Table // nil: it is gone, and was so when this process began
 	*keptOpen               // what of it outlives the process, if there is memory for that
 	inRoom    bool          // open is one of filesystem.openRoom
+	user      *user         // who opened it
 
 	mu     sync.Mutex
 	cursor *recent.Cursor // guarded by mu: made by the first read
@@ -43,6 +44,7 @@ type keptOpen struct {
 	node   uint64
 	opened uint64 // the number of the request that opened it
 	reads  uint32 // 1: it was opened for reading
+	uid    uint32 // who opened it
 
 	// shrank says that the kernel believes in a size of 0 because of this file: see
 	// filesystem.restoreSize.
@@ -99,7 +101,7 @@ func (h *handle) read(p []byte, off int64, thread uint32, request uint64) (int, 
 	m, next := h.before(request)
 	defer func() { h.after(m, request, next) }()
 	if h.cursor == nil {
-		h.cursor = h.table.CursorAt(m.cursor)
+		h.cursor = h.table.CursorAt(m.cursor, &h.user.kept)
 	}
 	pos := m.toProc(off)
 	place, err := m.repeats.place(off, thread)

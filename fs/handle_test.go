@@ -29,7 +29,7 @@ func TestReadGivesLittle(t *testing.T) {
 	const line, entries = len("src=10.0.0.0 ttl: 0 last_seen: 1000 oldest_pkt: 1 1000\n"), 2000
 	p := recent.DefaultParams(recent.Classic)
 	p.ListTot = entries
-	h := &handle{table: table(t, newModule(t, p, jiffies.NewManual(1000, 100)).NewRegistry(nil), "t"), keptOpen: new(keptOpen)}
+	h := &handle{table: table(t, newModule(t, p, jiffies.NewManual(1000, 100)).NewRegistry(nil), "t"), keptOpen: new(keptOpen), user: new(user)}
 	for i := range entries {
 		if _, _, err := h.table.Write(fmt.Appendf(nil, "+10.0.%d.%d", i/10, i%10), 0); err != nil {
 			t.Fatal(err)
@@ -65,7 +65,7 @@ func FuzzHandle(f *testing.F) {
 		reg := newModule(t, recent.DefaultParams(recent.Modern), jiffies.NewManual(4294900000, 100)).NewRegistry(nil)
 		procfs := table(t, reg, "procfs")
 		cursor, pos := procfs.Cursor(), int64(0)
-		h, off := &handle{table: table(t, reg, "fuse"), keptOpen: new(keptOpen)}, int64(0)
+		h, off := &handle{table: table(t, reg, "fuse"), keptOpen: new(keptOpen), user: new(user)}, int64(0)
 		for i, op := range ops[:min(len(ops), 100)] {
 			switch op := int(op); {
 			case op < len(writes):

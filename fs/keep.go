@@ -50,7 +50,7 @@ func (fs *filesystem) keepIn(k *kept) {
 		if o.fh == 0 {
 			continue
 		}
-		fs.handles[o.fh] = &handle{keptOpen: o, inRoom: true}
+		fs.handles[o.fh] = &handle{keptOpen: o, inRoom: true, user: fs.opens(o.uid)}
 		if o.reads != 0 {
 			fs.addReader(o.node)
 		}

@@ -37,7 +37,7 @@ type kept struct {
 }
 
 // keptVersion is that of kept and of all that is in it.
-const keptVersion = 1
+const keptVersion = 2
 
 // The kinds of roots.
 const (

@@ -1,7 +1,6 @@
 package recent
 
 import (
-	"bytes"
 	"sync"
 	"unsafe"
 
@@ -13,13 +12,14 @@ import (
 // and an entry that stays in the table during it appears exactly once. Any
 // number of goroutines may read from one cursor.
 type Cursor struct {
-	t *Table
+	t  *Table
+	of *Kept // what the user keeps whose cursor it is; nil: nobody counts it
 
 	mu   sync.Mutex
 	end  int64  // guarded by mu: where in the file the last read ended
 	pos  int64  // guarded by mu: where in the file rest starts, or the line of slot next
 	rest []byte // guarded by mu: the end of the last line, which no read has had yet; see keep
-	kept int64  // guarded by mu: this cursor's part of Module.kept
+	kept int64  // guarded by mu: how long rest was at first
 	next uint32 // guarded by mu: the next slot to look at
 
 	// The line that rest is the end of: where in the file it starts, and its slot.
@@ -56,8 +56,6 @@ const (
 	// copyTries is how often it tries to copy without the table's lock. When
 	// packets flood several queues, the table may change without a pause.
 	copyTries = 3
-	// maxKept bounds what all open files keep of long lines: see keep.
-	maxKept = 16 << 20
 )
 
 // Cursor opens the table for reading from its start.
@@ -140,9 +138,10 @@ func (c *Cursor) Place() Place {
 	return Place{end: c.end, pos: c.pos, next: c.next}
 }
 
-// CursorAt opens the table for reading from a place. The zero Place is its start.
-func (t *Table) CursorAt(p Place) *Cursor {
-	return &Cursor{t: t, end: p.end, pos: p.pos, next: max(p.next, 1)}
+// CursorAt opens the table for reading from a place, for a user. The zero Place is its
+// start.
+func (t *Table) CursorAt(p Place, of *Kept) *Cursor {
+	return &Cursor{t: t, of: of, end: p.end, pos: p.pos, next: max(p.next, 1)}
 }
 
 // fill appends lines for room bytes to w.text. Where there is no room it appends
@@ -163,32 +162,6 @@ func (c *Cursor) fill(w *scratch, room int) error {
 			return nil
 		}
 	}
-}
-
-// keep keeps the end of a line for the next read, so that a line that is read in
-// pieces is all of one moment. The kernel's seq_file keeps it too, in memory that
-// counts as the reader's. Ours is the daemon's, and a user may have thousands of
-// open files. So what is longer than a page is kept only while all open files
-// together keep no more than maxKept. After that keep returns false, and the next
-// read forms the line again: if the entry changed in between, the pieces do not
-// fit together, as after a seek. c.mu is held.
-func (c *Cursor) keep(rest []byte) bool {
-	if len(rest) > pageSize {
-		kept := &c.t.module.kept
-		if kept.Add(int64(len(rest))) > maxKept {
-			kept.Add(-int64(len(rest)))
-			return false
-		}
-		c.kept = int64(len(rest))
-	}
-	c.rest = bytes.Clone(rest)
-	return true
-}
-
-// drop forgets what keep kept. c.mu is held.
-func (c *Cursor) drop() {
-	c.t.module.kept.Add(-c.kept)
-	c.rest, c.kept = nil, 0
 }
 
 // Close gives back the memory that the cursor keeps. No read may follow.

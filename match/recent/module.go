@@ -11,9 +11,8 @@ import (
 // the owner of new tables, and the clock. It is the kernel's module as it is
 // loaded. Its methods may be called by many goroutines.
 type Module struct {
-	clock jiffies.Clock
-	// kept is how many bytes of long lines the open files keep: Cursor.keep.
-	kept   atomic.Int64
+	clock  jiffies.Clock
+	kept   Kept   // by all open files, of long lines: Cursor.keep
 	budget budget // of the regions of all tables
 	// What Progress returns.
 	moved, passed atomic.Uint64

@@ -22,7 +22,7 @@ func TestPlace(t *testing.T) {
 			var text []byte
 			buf := make([]byte, size)
 			for place := (Place{}); ; {
-				c := table.CursorAt(place)
+				c := table.CursorAt(place, nil)
 				n, err := c.ReadAt(buf, int64(len(text)))
 				if err != nil {
 					t.Fatal(err)
@@ -52,7 +52,7 @@ func TestPlaceWhileChanging(t *testing.T) {
 	buf := make([]byte, 5000)
 	seen, at := 0, int64(0)
 	for place := (Place{}); ; {
-		c := table.CursorAt(place)
+		c := table.CursorAt(place, nil)
 		n, err := c.ReadAt(buf, at)
 		if err != nil {
 			t.Fatal(err)

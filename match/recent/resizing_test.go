@@ -43,7 +43,7 @@ func TestResizeWhileReading(t *testing.T) {
 					for range 254 {
 						w.arrives(set, stay[30], 64)
 					}
-					w.module.kept.Store(maxKept)
+					w.module.kept.bytes.Store(maxKept)
 				}
 				cursor := w.Table("t").Cursor()
 				var text string
