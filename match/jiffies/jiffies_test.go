@@ -2,6 +2,7 @@ package jiffies
 
 import (
 	"os"
+	"os/exec"
 	"strings"
 	"testing"
 	"time"
@@ -165,5 +166,32 @@ func TestNowDoesNotAllocate(t *testing.T) {
 	}
 	if n := testing.AllocsPerRun(100, func() { s.Now() }); n != 0 {
 		t.Errorf("Now allocates %v times", n)
+	}
+}
+
+func TestReadShift(t *testing.T) {
+	for _, c := range []struct {
+		name, text string
+		want       time.Duration
+	}{
+		{"as the kernel writes it", "monotonic      100000         5\nboottime       7         0\n", 100000*time.Second + 5},
+		{"back", "monotonic         -20 999999999\nboottime  0 0\n", -20*time.Second + 999999999},
+		{"none", "monotonic           0         0\nboottime            0         0\n", 0},
+		{"no such clock", "boottime 5 0\n", 0},
+		{"no number", "monotonic far away\n", 0},
+	} {
+		if got := readShift([]byte(c.text)); got != c.want {
+			t.Errorf("%s: %v, want %v", c.name, got, c.want)
+		}
+	}
+}
+
+// TestTimeNamespace has a process whose CLOCK_MONOTONIC is a day ahead. Its clock is
+// the kernel's all the same.
+func TestTimeNamespace(t *testing.T) {
+	cmd := exec.Command("unshare", "--time", "--monotonic", "86400", "--boottime", "86400",
+		os.Args[0], "-test.run", "^(TestSystemAgainstKernel|TestSystemWall)$", "-test.count=1")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Errorf("%v: %s", err, out)
 	}
 }

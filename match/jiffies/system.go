@@ -92,7 +92,7 @@ func initialJiffies(hz uint32) Jiffies { return Jiffies(0 - 300*hz) }
 // is read without a system call, but its zero is unknown. The fastest of a few
 // tries has an error well below a tick.
 func (s *System) anchor() error {
-	best := time.Duration(1<<63 - 1)
+	best, shift := time.Duration(1<<63-1), shifted()
 	for range 8 {
 		var ts unix.Timespec
 		before := time.Now()
@@ -100,10 +100,31 @@ func (s *System) anchor() error {
 			return fmt.Errorf("clock_gettime(CLOCK_MONOTONIC): %w", err)
 		}
 		if d := time.Since(before); d < best {
-			best, s.base, s.mono = d, before, ts.Nano()-int64(d/2)
+			best, s.base, s.mono = d, before, ts.Nano()-int64(d/2+shift)
 		}
 	}
 	return nil
+}
+
+// shifted is how far CLOCK_MONOTONIC is ahead of the kernel's own, which jiffies and
+// /proc/timer_list follow: what the time namespace of this process says, which it
+// cannot change any more. A container that was moved from another machine has one.
+func shifted() time.Duration {
+	text, err := os.ReadFile("/proc/self/timens_offsets")
+	if err != nil {
+		return 0 // a kernel without time namespaces, before Linux 5.6
+	}
+	return readShift(text)
+}
+
+func readShift(text []byte) time.Duration {
+	for line := range bytes.Lines(text) {
+		var seconds, nanoseconds int64
+		if n, _ := fmt.Sscanf(string(line), "monotonic %d %d", &seconds, &nanoseconds); n == 2 {
+			return time.Duration(seconds)*time.Second + time.Duration(nanoseconds)
+		}
+	}
+	return 0
 }
 
 // Now implements Clock.

@@ -46,7 +46,7 @@ func (s *System) Wall() (Wall, error) {
 	return Wall{HZ: s.hz, At: s.offset, Time: time.Unix(0, at)}, err
 }
 
-// realtimeOffset is how many nanoseconds CLOCK_REALTIME is ahead of CLOCK_MONOTONIC.
+// realtimeOffset is how many nanoseconds CLOCK_REALTIME is ahead of the kernel's CLOCK_MONOTONIC.
 // The kernel keeps exactly that number, and prints it in timerList. Two readings of
 // the clocks tell it almost: a tick may come out as the next one then. They also show
 // that the kernel's number is the one of now.
@@ -66,6 +66,7 @@ func realtimeOffset() (int64, error) {
 			best, measured = took, between.Nano()-before.Nano()-took/2
 		}
 	}
+	measured += int64(shifted())
 	if f, err := os.Open(timerList); err == nil {
 		defer f.Close()
 		if exact, ok := readRealtimeOffset(f); ok && (exact-time.Duration(measured)).Abs() < time.Millisecond {
