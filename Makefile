@@ -12,7 +12,7 @@ SHELL   := /bin/bash
 # has what the benchmark's peers are built from.
 DEMO_TOOLS := ip iptables nc nsenter
 DEMO_DEPS  := iproute2 iptables netcat-openbsd util-linux
-TOOLS := busybox fail2ban-server gcc ip ipset iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft jq nc nft nsenter perl ping ps python3 setpriv systemctl unshare
+TOOLS := busybox fail2ban-server gcc ip ipset iptables-legacy ip6tables-legacy iptables-nft ip6tables-nft jq nc nft nsenter perl ping ps prlimit python3 setpriv systemctl taskset unshare
 DEPS := busybox fail2ban gcc iproute2 ipset iptables iputils-ping jq libc6-dev libfuse3-dev libnetfilter-queue-dev netcat-openbsd nftables procps python3 systemd util-linux
 
 # $(call need,TOOLS,PACKAGES) installs PACKAGES where one of TOOLS is missing. An

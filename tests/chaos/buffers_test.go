@@ -114,7 +114,7 @@ func TestBuffers(t *testing.T) {
 // TestFullPipes has clients move a table into pipes that nobody reads.
 func TestFullPipes(t *testing.T) {
 	w := startWorld(t)
-	if err := os.WriteFile(w.d.File("open"), []byte("+192.0.2.1"), 0); err != nil {
+	if err := os.WriteFile(w.file("open"), []byte("+192.0.2.1"), 0); err != nil {
 		t.Fatal(err)
 	}
 	var all []*process

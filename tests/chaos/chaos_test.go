@@ -32,6 +32,7 @@ COMMIT
 type world struct {
 	*testing.T
 	d      *lab.Daemon
+	tables string // the directory with the tables
 	load   *load
 	before size
 }
@@ -46,7 +47,7 @@ func newWorld(t *testing.T) *world {
 	}
 	t.Cleanup(func() { os.RemoveAll(memory) })
 	d.Control = filepath.Join(memory, "control.sock")
-	w := &world{T: t, d: d}
+	w := &world{T: t, d: d, tables: d.Mount}
 	w.under()
 	return w
 }
@@ -79,8 +80,9 @@ func startWorld(t *testing.T, args ...string) *world {
 func (w *world) begin(args ...string) {
 	w.Helper()
 	w.d.Start(args...)
-	w.Cleanup(w.d.Stop)
-	w.d.Sh("chmod 666 open")
+	if err := os.Chmod(w.file("open"), 0o666); err != nil {
+		w.Fatal(err)
+	}
 	w.startLoad()
 	w.goesOn()
 	w.before = w.measure()
@@ -105,19 +107,24 @@ func (w *world) goesOn() {
 	}
 }
 
-// run runs a script in the mount point.
+// file is the path of a table's file.
+func (w *world) file(table string) string { return filepath.Join(w.tables, table) }
+
+// run runs a script in the directory with the tables.
 func (w *world) run(script string) lab.Outcome {
 	w.Helper()
-	return w.d.NS.Run(w, "sh", "-c", "cd "+w.d.Mount+"; "+script)
+	return w.d.NS.Run(w, "sh", "-c", "cd "+w.tables+"; "+script)
 }
 
-// end looks whether all goes on, and whether the daemon has grown.
+// end looks whether all goes on, whether the daemon has grown, and whether it leaves
+// anything behind.
 func (w *world) end() {
 	w.Helper()
 	w.goesOn()
 	w.load.end()
 	w.notGrown()
 	w.Logf("%d packets, %d reads, %d writes; it was %v", w.load.packets.Load(), w.load.reads.Load(), w.load.writes.Load(), w.before)
+	w.d.Stop()
 }
 
 // said waits until the daemon has said so.

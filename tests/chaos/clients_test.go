@@ -21,7 +21,7 @@ type process struct {
 	ended  chan struct{}
 }
 
-// start starts a client in the mount point.
+// start starts a client in the directory with the tables.
 func (w *world) start(name string, args ...string) *process {
 	w.Helper()
 	return w.startAs(0, name, args...)
@@ -31,7 +31,7 @@ func (w *world) start(name string, args ...string) *process {
 func (w *world) startAs(uid uint32, name string, args ...string) *process {
 	w.Helper()
 	p := &process{Cmd: exec.Command(name, args...), ended: make(chan struct{})}
-	p.Dir = w.d.Mount
+	p.Dir = w.tables
 	p.Stdout, p.Stderr = &p.output, &p.output
 	p.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Credential: &syscall.Credential{Uid: uid, Gid: uid}}
 	if err := w.d.NS.Start(p.Cmd); err != nil {

@@ -59,7 +59,7 @@ func TestMountsEnd(t *testing.T) {
 			for range lab.Soak(20, 500) {
 				clients := []*process{w.start("sh", "-c", "cat w; :"), w.start("sh", "-c", "echo +192.0.2.1 > w; :")}
 				lab.Eventually(t, "the connection ends", func() error { return c.end(w, control) })
-				lab.Eventually(t, "the tables are back", func() error { return readTable(w.d.File("w")) })
+				lab.Eventually(t, "the tables are back", func() error { return readTable(w.file("w")) })
 				for _, p := range clients {
 					w.kills(p, syscall.SIGKILL)
 				}

@@ -161,7 +161,7 @@ func TestFullMemory(t *testing.T) {
 	var err error
 	n := 0
 	for ; err == nil && n < 20000; n++ {
-		err = os.WriteFile(w.d.File("open"), fmt.Appendf(nil, "+172.16.%d.%d", n>>8, n&255), 0)
+		err = os.WriteFile(w.file("open"), fmt.Appendf(nil, "+172.16.%d.%d", n>>8, n&255), 0)
 	}
 	if !errors.Is(err, unix.ENOSPC) {
 		t.Fatalf("after %d addresses: %v", n, err)

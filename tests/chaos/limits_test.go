@@ -20,7 +20,7 @@ func (w *world) crowd(n int) {
 	}
 	var open []interface{ Close() error }
 	for range n {
-		f, err := os.Open(w.d.File("seen"))
+		f, err := os.Open(w.file("seen"))
 		if err != nil {
 			w.Fatal(err)
 		}

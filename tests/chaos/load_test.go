@@ -48,10 +48,10 @@ func (w *world) startLoad() {
 		do   func() error
 	}{
 		{"packet", &l.packets, func() error { return knock(client, server) }},
-		{"read", &l.reads, func() error { return readTable(w.d.File("w")) }},
+		{"read", &l.reads, func() error { return readTable(w.file("w")) }},
 		{"write", &l.writes, func() error {
 			n := l.writes.Load()
-			return os.WriteFile(w.d.File("w"), fmt.Appendf(nil, "+10.0.%d.%d", n>>8&1, n&255), 0)
+			return os.WriteFile(w.file("w"), fmt.Appendf(nil, "+10.0.%d.%d", n>>8&1, n&255), 0)
 		}},
 	} {
 		l.working.Go(func() {

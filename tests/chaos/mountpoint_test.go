@@ -32,6 +32,7 @@ func TestMountPoint(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
 			w.d.Mount = w.d.Dir + "/above/xt_recent"
+			w.tables = w.d.Mount
 			if err := os.Mkdir(w.d.Dir+"/above", 0o755); err != nil {
 				t.Fatal(err)
 			}
@@ -59,12 +60,11 @@ func TestMountPoint(t *testing.T) {
 			}
 			lab.Eventually(t, "the tables are back", func() error {
 				var at unix.Statfs_t
-				if err := unix.Statfs(w.d.File("w"), &at); err != nil || at.Type != unix.FUSE_SUPER_MAGIC {
+				if err := unix.Statfs(w.file("w"), &at); err != nil || at.Type != unix.FUSE_SUPER_MAGIC {
 					return fmt.Errorf("%v; %v", err, &w.d.Output)
 				}
 				return nil
 			})
-			w.end()
 			// A directory that was renamed keeps its mount.
 			for _, dir := range w.d.Mounts() {
 				if strings.Contains(dir, ".old") {
@@ -73,6 +73,7 @@ func TestMountPoint(t *testing.T) {
 					}
 				}
 			}
+			w.end()
 		})
 	}
 }

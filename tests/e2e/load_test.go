@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
-	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -39,7 +38,8 @@ type load struct {
 	got      atomic.Uint32
 	written  atomic.Uint32
 	reads    atomic.Uint32
-	sockets  [2]int
+	sources  *lab.Sources
+	receiver int
 }
 
 // window is how many packets may be under way: fewer than a queue holds.
@@ -48,21 +48,19 @@ const window = 2000
 func startLoad(t *testing.T, d *lab.Daemon) *load {
 	l := &load{T: t, daemon: d, received: make([]bool, 1<<24)}
 	d.NS.Sh(t, "iptables-legacy -t mangle -A INPUT -p udp -j NFQUEUE --queue-num 0")
+	l.sources = d.NS.NewSources(t)
 	if err := d.NS.Do(func() (err error) {
-		for i := range l.sockets {
-			if l.sockets[i], err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
-				return err
-			}
-		}
-		receiver := l.sockets[1]
-		if err := unix.Bind(receiver, &unix.SockaddrInet4{Port: 7, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+		if l.receiver, err = unix.Socket(unix.AF_INET, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0); err != nil {
 			return err
 		}
-		if err := unix.SetsockoptInt(receiver, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20); err != nil {
+		if err := unix.Bind(l.receiver, &unix.SockaddrInet4{Port: 7, Addr: [4]byte{127, 0, 0, 1}}); err != nil {
+			return err
+		}
+		if err := unix.SetsockoptInt(l.receiver, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 32<<20); err != nil {
 			return err
 		}
 		wait := unix.NsecToTimeval(int64(10 * time.Millisecond))
-		return unix.SetsockoptTimeval(receiver, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait)
+		return unix.SetsockoptTimeval(l.receiver, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &wait)
 	}); err != nil {
 		t.Fatal(err)
 	}
@@ -83,20 +81,14 @@ func startLoad(t *testing.T, d *lab.Daemon) *load {
 func source(net byte, n uint32) [4]byte { return [4]byte{net, byte(n >> 16), byte(n >> 8), byte(n)} }
 
 func (l *load) send() error {
-	var oob [32]byte
-	h := (*unix.Cmsghdr)(unsafe.Pointer(&oob[0]))
-	h.Level, h.Type = unix.IPPROTO_IP, unix.IP_PKTINFO
-	h.SetLen(unix.CmsgLen(unix.SizeofInet4Pktinfo))
-	info := (*unix.Inet4Pktinfo)(unsafe.Pointer(&oob[unix.CmsgLen(0)]))
 	var text [4]byte
 	for n := uint32(256); !l.stop.Load(); {
 		if l.sent.Load()-l.got.Load() >= window {
 			time.Sleep(time.Millisecond) // the daemon is away
 			continue
 		}
-		info.Spec_dst = source(127, n)
 		binary.BigEndian.PutUint32(text[:], n)
-		if err := unix.Sendmsg(l.sockets[0], text[:], oob[:unix.CmsgSpace(unix.SizeofInet4Pktinfo)], &unix.SockaddrInet4{Port: 7, Addr: [4]byte{127, 0, 0, 1}}, 0); err != nil {
+		if err := l.sources.Send(source(127, n), 7, text[:]); err != nil {
 			return fmt.Errorf("packet %d: %w", n, err)
 		}
 		l.sent.Add(1)
@@ -108,7 +100,7 @@ func (l *load) send() error {
 func (l *load) receive() error {
 	var b [8]byte
 	for idle := 0; !l.stop.Load() || l.got.Load() != l.sent.Load() && idle < 500; {
-		n, _, err := unix.Recvfrom(l.sockets[1], b[:], 0)
+		n, _, err := unix.Recvfrom(l.receiver, b[:], 0)
 		switch {
 		case err == unix.EAGAIN || err == unix.EINTR:
 			idle++
@@ -181,9 +173,7 @@ func (l *load) end() {
 	for _, done := range l.done {
 		<-done
 	}
-	for _, fd := range l.sockets {
-		unix.Close(fd)
-	}
+	unix.Close(l.receiver)
 	sent, got, written := l.sent.Load(), l.got.Load(), l.written.Load()
 	if sent != got {
 		l.Errorf("of %d packets %d arrived", sent, got)
