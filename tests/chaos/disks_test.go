@@ -64,7 +64,7 @@ func (d *disk) free() {
 // remount makes it read-only, or no longer so.
 func (d *disk) remount(flags uintptr) {
 	d.Helper()
-	if err := unix.Mount("", d.dir, "", unix.MS_REMOUNT|flags, fmt.Sprint("mode=755")); err != nil {
+	if err := unix.Mount("", d.dir, "", unix.MS_REMOUNT|flags, "mode=755"); err != nil {
 		d.Fatal(err)
 	}
 }
