@@ -66,6 +66,10 @@ const (
 	blockHead = 8 // type and length
 	blockFrom = blockHead + 4
 	maxBlock  = 16 << 20 // Wireshark has the same limit
+	// maxDevices bounds what pcapgo keeps of a section's interfaces: what is in the
+	// block of each, and deviceMemory. A small gzip file may have billions of them.
+	maxDevices   = 16 << 20
+	deviceMemory = 1 << 10
 )
 
 // guard passes whole blocks on to pcapgo and checks each before. The lengths in a
@@ -78,6 +82,7 @@ type guard struct {
 	rest  []byte   // the part of block that is not passed on yet
 	links []uint32 // by interface of the section
 	snaps []uint32 // likewise
+	kept  int      // how much pcapgo keeps of the section's interfaces
 }
 
 // Read implements io.Reader.
@@ -103,7 +108,7 @@ func (g *guard) read() error {
 		if binary.BigEndian.Uint32(head[blockHead:]) == byteOrderMagic {
 			g.order = binary.BigEndian
 		}
-		g.links, g.snaps = nil, nil
+		g.links, g.snaps, g.kept = nil, nil, 0
 	}
 	size := g.order.Uint32(head[4:])
 	if size < blockFrom || size > maxBlock || size%4 != 0 {
@@ -135,6 +140,9 @@ func (g *guard) check(typ uint32, body []byte) error {
 	case blockInterface:
 		if err := g.checkOptions(body, 8); err != nil {
 			return err
+		}
+		if g.kept += len(body) + deviceMemory; g.kept > maxDevices {
+			return fmt.Errorf("more than %d interfaces, or too long ones: the file is corrupt", len(g.links))
 		}
 		g.links = append(g.links, uint32(g.order.Uint16(body)))
 		g.snaps = append(g.snaps, g.order.Uint32(body[4:]))

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -136,6 +137,42 @@ func TestCutAnywhere(t *testing.T) {
 				if whole := slices.Contains(c.ends, n); whole != (err == nil) {
 					t.Errorf("%d of %d bytes: error %v", n, len(c.file), err)
 				}
+			}
+		})
+	}
+}
+
+// TestManyInterfaces has sections with ever more interfaces, or with ever longer ones.
+func TestManyInterfaces(t *testing.T) {
+	for _, c := range []struct {
+		name, device string
+		sections     int
+		ok           bool
+		interfaces   int // in each section
+	}{
+		{"as many as may be", "", 1, true, maxDevices / (deviceMemory + 12)},
+		{"one more", "", 1, false, maxDevices/(deviceMemory+12) + 1},
+		{"in many sections", "", 3, true, 10000},
+		{"with long names", strings.Repeat("x", 60000), 1, false, 300},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			f := file{order: binary.LittleEndian}
+			for range c.sections {
+				f.section()
+				for range c.interfaces {
+					f.device(101, c.device)
+				}
+				f.packet(0, 0, udp4)
+			}
+			packets := 0
+			r, err := newReader(bytes.NewReader(f.b))
+			for err == nil {
+				if _, err = r.next(); err == nil {
+					packets++
+				}
+			}
+			if c.ok && (err != io.EOF || packets != c.sections) || !c.ok && !strings.HasPrefix(err.Error(), "more than ") {
+				t.Errorf("%d packets, %v", packets, err)
 			}
 		})
 	}

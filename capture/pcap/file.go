@@ -23,6 +23,8 @@
 //   - An option may reach into the next block, and the count of its bytes has 16
 //     bits: checkOptions (TestErrors, "pcapng option beyond its block" and "pcapng
 //     option of 65535 bytes").
+//   - It keeps every interface, and a file may have billions: guard.check
+//     (TestManyInterfaces).
 //   - A timestamp resolution of 2^-64 or 10^-64 is a division by zero, 10^-20 gives
 //     wrong times, and one of no bytes is read from the option before it:
 //     resolution, checkOptions (TestResolution; TestErrors, "pcapng resolution of
