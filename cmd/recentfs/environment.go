@@ -37,7 +37,7 @@ func fromEnvironment(cmd *cobra.Command) *cobra.Command {
 
 // notInEnvironment are flags for the command line alone: --keep and --takeover are not
 // for the process that --keep starts, which has the same environment.
-var notInEnvironment = map[string]bool{"help": true, "keep": true, "takeover": true, "abort": true}
+var notInEnvironment = map[string]bool{"help": true, "keep": true, "takeover": true}
 
 func variable(flag string) string {
 	return "RECENTFS_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))

@@ -10,13 +10,11 @@ import (
 
 	"recentfs/cmd/recentfs/internal/handover"
 	"recentfs/cmd/recentfs/internal/helper"
-	"recentfs/fs"
 )
 
 func mountHelperCommand() *cobra.Command {
 	var allowed helper.Allowed
 	var logPackets string
-	var abort bool
 	cmd := &cobra.Command{
 		Use:   "mount-helper",
 		Short: "Mount and open what only root may, for the service",
@@ -25,17 +23,11 @@ of root, covers /proc/net for it, and opens sockets in network namespaces and fi
 systemd starts it (recentfs-helper.socket) when the service asks, and it ends half a
 minute after the service. It answers the owner of the socket and root.
 
-With --abort it ends the connections of the mounts. That is the last resort for a
-recentfs that waits for its own mount, and so cannot be killed.
-
 It does what its own flags allow. They are those of 'recentfs run', and come from
 the same variables: set both in /etc/default/recentfs.`,
 		Example: `  systemctl status recentfs-helper.socket
-  recentfs mount-helper --abort`,
+  RECENTFS_NETNS=all recentfs mount-helper`,
 		RunE: asRunError(func(*cobra.Command, []string) error {
-			if abort {
-				return errors.Join(fs.Abort(allowed.Mountpoint), fs.Abort(fs.ModuleDir(allowed.Mountpoint)))
-			}
 			socket, err := receivedSocket()
 			if err != nil {
 				return err
@@ -47,7 +39,6 @@ the same variables: set both in /etc/default/recentfs.`,
 	cmd.Flags().StringVarP(&allowed.Mountpoint, "mountpoint", "m", defaultMountpoint, "`DIR` to mount the tables on")
 	cmd.Flags().StringArrayVar(&allowed.Netns, "netns", nil, "network `NAMESPACE` to open sockets in; repeatable")
 	cmd.Flags().BoolVar(&allowed.ProcNet, "proc-net", false, "cover /proc/net when asked")
-	cmd.Flags().BoolVar(&abort, "abort", false, "end what is mounted, for a recentfs that cannot be killed")
 	cmd.Flags().StringVar(&logPackets, "log-packets", "", "open the kernel's log if this is kmsg")
 	return fromEnvironment(cmd)
 }

@@ -55,7 +55,6 @@ var mayImport = map[string][]string{
 		"recentfs/cmd/recentfs/internal/control", "recentfs/cmd/recentfs/internal/daemon", "recentfs/cmd/recentfs/internal/enter",
 		"recentfs/cmd/recentfs/internal/exchange", "recentfs/cmd/recentfs/internal/handover", "recentfs/cmd/recentfs/internal/helper", "recentfs/cmd/recentfs/internal/replay", "recentfs/cmd/recentfs/internal/report",
 		"recentfs/cmd/recentfs/internal/service", "recentfs/cmd/recentfs/internal/tables",
-		"recentfs/fs",            // Abort
 		"recentfs/match/recent",  // the parameters, which are flags
 		"recentfs/match/jiffies", // the clock of a dump, which is flags too
 	},

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // Systemd is a real systemd, process 1 of namespaces of its own, over a copy of this
@@ -41,7 +43,8 @@ func NewSystemd(t testing.TB) *Systemd {
 	var console Output
 	cmd := exec.Command("unshare", "--fork", "--kill-child", "--pid", "--mount", "--net", "--cgroup", "sh", "-euc", bootScript, "sh", TempDir(t))
 	cmd.Stdout, cmd.Stderr = &console, &console
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	group := newCgroup(t)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, UseCgroupFD: true, CgroupFD: int(group.Fd())}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -62,6 +65,45 @@ func NewSystemd(t testing.TB) *Systemd {
 		return fmt.Errorf("it is %+v:\n%s", state, &console)
 	})
 	return s
+}
+
+// newCgroup makes a control group until the end of the test. A service's group outlives a
+// systemd that is killed, with the filters of devices that it has: the next systemd needs
+// groups of its own.
+func newCgroup(t testing.TB) *os.File {
+	t.Helper()
+	root := TempDir(t)
+	if err := unix.Mount("cgroup2", root, "cgroup2", 0, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Unmount(root, unix.MNT_DETACH) })
+	dir := filepath.Join(root, filepath.Base(root))
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		Eventually(t, "the control group is empty", func() error { return removeCgroup(dir) })
+	})
+	f, err := os.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { f.Close() })
+	return f
+}
+
+// removeCgroup removes a control group and those in it.
+func removeCgroup(dir string) error {
+	entries, err := os.ReadDir(dir)
+	for _, e := range entries {
+		if e.IsDir() && err == nil {
+			err = removeCgroup(filepath.Join(dir, e.Name()))
+		}
+	}
+	if err == nil {
+		err = os.Remove(dir)
+	}
+	return err
 }
 
 // Child is a child of a process, or 0.

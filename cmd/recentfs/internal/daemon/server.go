@@ -135,10 +135,11 @@ func prepare(c Config, host helper.Host) (*Server, error) {
 
 // openHost opens the machine, for what needs privileges.
 func (c *Config) openHost() (helper.Host, error) {
+	want := helper.Allowed{Mountpoint: c.Mountpoint, Netns: c.Netns, ProcNet: c.ProcNet, KernelLog: c.LogPackets == kmsg}
 	if c.Helper != "" {
-		return helper.Connect(c.Helper, c.Netns)
+		return helper.Connect(c.Helper, want)
 	}
-	return helper.NewOwn(helper.Allowed{Mountpoint: c.Mountpoint, Netns: c.Netns, ProcNet: c.ProcNet, KernelLog: c.LogPackets == kmsg})
+	return helper.NewOwn(want)
 }
 
 // newClock finds the kernel's jiffies. Where nobody may look, as in a container, it has

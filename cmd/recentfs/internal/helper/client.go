@@ -8,6 +8,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sirupsen/logrus"
+
 	"recentfs/capture/nfqueue"
 	"recentfs/fs"
 	"recentfs/namespaces"
@@ -20,19 +22,26 @@ type Client struct {
 	wanted *namespaces.Selection
 }
 
-// Connect finds the helper that listens at path. netns are the namespaces that it is to
-// find, as namespaces.Select parses them.
-func Connect(path string, netns []string) (*Client, error) {
-	wanted, err := namespaces.Parse(netns)
+// Connect finds the helper that listens at path, and that is to allow what is wanted. One
+// with other flags ends, since it was started before these were changed, and systemd
+// starts another. If that one allows something else too, it says so when asked for what
+// it does not.
+func Connect(path string, want Allowed) (*Client, error) {
+	wanted, err := namespaces.Parse(want.Netns)
 	if err != nil {
 		return nil, err
 	}
 	c := &Client{path, wanted}
+	if a, err := c.done(request{Do: agree, Want: &want}); err != nil {
+		return nil, err
+	} else if !a.Yes {
+		logrus.Infof("helper %s: it has other flags, and ends: another takes its place", path)
+	}
 	found, err := c.Present()
 	if err != nil {
 		return nil, err
 	}
-	for _, name := range netns {
+	for _, name := range want.Netns {
 		if name != namespaces.All && !isPresent(name, found) {
 			return nil, fmt.Errorf("network namespace %s is not there, or the helper's --netns does not name it: see 'ip netns list'", name)
 		}

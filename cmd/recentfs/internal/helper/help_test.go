@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -50,7 +51,7 @@ func listen(t *testing.T, path string) *net.UnixListener {
 func connect(t *testing.T, a Allowed) *Client {
 	t.Helper()
 	path := serve(t, a)
-	c, err := Connect(path, a.Netns)
+	c, err := Connect(path, a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +77,51 @@ func serve(t *testing.T, a Allowed) (path string) {
 		}
 	})
 	return path
+}
+
+// activate starts a helper whenever somebody connects and there is none, as systemd does,
+// until the test ends.
+func activate(t *testing.T, path string, flags func() Allowed) {
+	t.Helper()
+	l := listen(t, path)
+	file, err := l.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	done := make(chan struct{})
+	var mu sync.Mutex
+	var current net.Listener
+	stopped := false
+	go func() {
+		defer close(done)
+		for {
+			mu.Lock()
+			if stopped {
+				mu.Unlock()
+				return
+			}
+			l, err := net.FileListener(file)
+			current = l
+			mu.Unlock()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if err := Serve(l.(*net.UnixListener), flags()); err != nil && !errors.Is(err, net.ErrClosed) {
+				t.Error(err)
+			}
+		}
+	}()
+	t.Cleanup(func() {
+		mu.Lock()
+		stopped = true
+		if current != nil {
+			current.Close()
+		}
+		mu.Unlock()
+		<-done
+		file.Close()
+	})
 }
 
 const serveEnv = "RECENTFS_HELPER_SERVE"

@@ -21,6 +21,8 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
+	"slices"
 
 	"recentfs/capture/nfqueue"
 	"recentfs/fs"
@@ -81,6 +83,11 @@ type Allowed struct {
 	Netns      []string // the network namespaces, as namespaces.Select parses them
 	ProcNet    bool     // covers /proc/net
 	KernelLog  bool     // opens it
+}
+
+// equals tells whether two allow the same.
+func (a *Allowed) equals(b *Allowed) bool {
+	return filepath.Clean(a.Mountpoint) == filepath.Clean(b.Mountpoint) && slices.Equal(a.Netns, b.Netns) && a.ProcNet == b.ProcNet && a.KernelLog == b.KernelLog
 }
 
 // dirs are the directories to mount on.

@@ -133,28 +133,53 @@ func TestNamespaces(t *testing.T) {
 	}
 }
 
-// TestConnect names namespaces that are not there, or that the helper does not have.
+// TestConnect connects to helpers that systemd has started with the same flags and with
+// others, and for namespaces that are not there.
 func TestConnect(t *testing.T) {
-	a := allowed(t)
 	lab.NewNamed(t, "dmz")
-	a.Netns = []string{namespaces.All}
-	path := serve(t, a)
 	for _, c := range []struct {
-		netns []string
-		want  string // of the error
+		name  string
+		netns []string // that the helper has when it is started
+		now   []string // that one has which is started now
+		want  []string // that are asked for
+		err   string
 	}{
-		{nil, ""},
-		{[]string{"dmz"}, ""},
-		{[]string{"all"}, ""},
-		{[]string{"all", "dmz"}, ""},
-		{[]string{"blue"}, "network namespace blue is not there"},
-		{[]string{""}, "name one of 'ip netns list'"},
+		{"its own namespace", nil, nil, nil, ""},
+		{"one", []string{"dmz"}, nil, []string{"dmz"}, ""},
+		{"all", []string{"all"}, nil, []string{"all"}, ""},
+		{"flags that have changed", nil, []string{"dmz"}, []string{"dmz"}, ""},
+		{"fewer than the helper has", []string{"all"}, []string{"all"}, []string{"dmz"}, ""},
+		{"more than the helper has", nil, nil, []string{"dmz"}, "network namespace dmz is not there, or the helper's --netns does not name it"},
+		{"one that is not there", []string{"all"}, []string{"all"}, []string{"blue"}, "network namespace blue is not there"},
+		{"no name", nil, nil, []string{""}, "name one of 'ip netns list'"},
 	} {
-		if _, err := Connect(path, c.netns); (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
-			t.Errorf("%q: %v, want %q", c.netns, err, c.want)
-		}
+		t.Run(c.name, func(t *testing.T) {
+			a := allowed(t)
+			path := filepath.Join(lab.TempDir(t), "socket")
+			started := 0
+			activate(t, path, func() Allowed {
+				now := a
+				if now.Netns = c.now; started == 0 {
+					now.Netns = c.netns
+				}
+				started++
+				return now
+			})
+			want := a
+			want.Netns = c.want
+			client, err := Connect(path, want)
+			if (err == nil) != (c.err == "") || err != nil && !strings.Contains(err.Error(), c.err) {
+				t.Fatalf("%v, want %q", err, c.err)
+			}
+			if err != nil {
+				return
+			}
+			if found, err := client.Present(); err != nil || len(found) == 0 {
+				t.Errorf("then there are %v, %v", found, err)
+			}
+		})
 	}
-	if _, err := Connect(path+"x", nil); err == nil || !strings.Contains(err.Error(), "systemctl start recentfs-helper.socket") {
+	if _, err := Connect("nowhere", Allowed{}); err == nil || !strings.Contains(err.Error(), "systemctl start recentfs-helper.socket") {
 		t.Errorf("nobody listens: %v", err)
 	}
 }

@@ -30,10 +30,13 @@ const (
 
 // server answers requests.
 type server struct {
-	own  Host
-	dirs []string
-	user uint32 // who may ask, beside root
-	room chan struct{}
+	own     Host
+	allowed Allowed
+	dirs    []string
+	user    uint32 // who may ask, beside root
+	room    chan struct{}
+	end     func()         // has serve return
+	working sync.WaitGroup // requests, but those that watch
 
 	mu     sync.Mutex
 	covers sync.Mutex // serialises what is done to the cover
@@ -58,17 +61,29 @@ func Serve(socket *net.UnixListener, allowed Allowed) error {
 		return err
 	}
 	defer own.Close()
-	s := &server{own: own, dirs: allowed.dirs(), user: stat.Uid, room: make(chan struct{}, maxConnections), last: time.Now()}
+	s := newServer(own, allowed)
+	s.user = stat.Uid
 	return s.serve(socket, idleTime)
 }
 
+func newServer(own Host, allowed Allowed) *server {
+	return &server{own: own, allowed: allowed, dirs: allowed.dirs(), room: make(chan struct{}, maxConnections), last: time.Now()}
+}
+
 func (s *server) serve(socket *net.UnixListener, idle time.Duration) error {
+	defer s.working.Wait()
+	ended := make(chan struct{})
+	s.end = sync.OnceFunc(func() {
+		close(ended)
+		_ = socket.Close() // whoever comes now is another helper's
+	})
 	for {
 		s.room <- struct{}{}
-		if err := socket.SetDeadline(time.Now().Add(idle)); err != nil {
-			return err
-		}
+		_ = socket.SetDeadline(time.Now().Add(idle)) // fails on a closed one only
 		c, err := socket.AcceptUnix()
+		if isClosed(ended) && err != nil {
+			return nil
+		}
 		if errors.Is(err, os.ErrDeadlineExceeded) {
 			<-s.room
 			if s.isIdle(idle) {
@@ -80,11 +95,23 @@ func (s *server) serve(socket *net.UnixListener, idle time.Duration) error {
 			return fmt.Errorf("socket of the helper: %w", err)
 		}
 		s.count(1)
+		s.working.Add(1)
 		go func() {
 			defer func() { s.count(-1); <-s.room }()
 			defer c.Close()
-			s.answer(c)
+			done := sync.OnceFunc(s.working.Done)
+			defer done()
+			s.answer(c, done)
 		}()
+	}
+}
+
+func isClosed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -117,20 +144,22 @@ func (s *server) isIdle(idle time.Duration) bool {
 	return s.open == 0 && time.Since(s.last) >= idle
 }
 
-// answer answers the request of a connection.
-func (s *server) answer(c *net.UnixConn) {
+// answer answers the request of a connection. It calls watches before it watches for it.
+func (s *server) answer(c *net.UnixConn, watches func()) {
 	_ = c.SetDeadline(time.Now().Add(requestTime)) // fails on a closed one only
 	var a answer
 	var give []int
 	var r request
+	var pid int
 	fds, err := receive(c, &r, maxRequest)
 	if err == nil {
-		err = s.mayAsk(c)
+		pid, err = s.mayAsk(c)
 	}
 	switch {
 	case err != nil:
 	case r.Do == watch:
-		if err = s.watch(c); err == nil {
+		watches()
+		if err = s.watch(c, pid); err == nil {
 			return
 		}
 	default:
@@ -145,27 +174,27 @@ func (s *server) answer(c *net.UnixConn) {
 	closeAll(fds)
 }
 
-// mayAsk refuses who is neither root nor the owner of the socket.
-func (s *server) mayAsk(c *net.UnixConn) error {
+// mayAsk refuses who is neither root nor the owner of the socket. It returns who asks.
+func (s *server) mayAsk(c *net.UnixConn) (pid int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return err
+		return 0, err
 	}
 	var cred *unix.Ucred
 	if controlled := raw.Control(func(fd uintptr) { cred, err = unix.GetsockoptUcred(int(fd), unix.SOL_SOCKET, unix.SO_PEERCRED) }); controlled != nil {
-		return controlled
+		return 0, controlled
 	}
 	if err != nil {
-		return fmt.Errorf("SO_PEERCRED: %w", err)
+		return 0, fmt.Errorf("SO_PEERCRED: %w", err)
 	}
 	if cred.Uid != 0 && cred.Uid != s.user {
-		return fmt.Errorf("user %d may not ask: %w", cred.Uid, unix.EPERM)
+		return 0, fmt.Errorf("user %d may not ask: %w", cred.Uid, unix.EPERM)
 	}
-	return nil
+	return int(cred.Pid), nil
 }
 
-// watch sends a byte for each change, until the other side has gone.
-func (s *server) watch(c *net.UnixConn) error {
+// watch sends a byte for each change, until the other side, which is a process, has gone.
+func (s *server) watch(c *net.UnixConn, pid int) error {
 	if err := c.SetDeadline(time.Time{}); err != nil {
 		return err
 	}
@@ -181,7 +210,12 @@ func (s *server) watch(c *net.UnixConn) error {
 	}
 	defer stop()
 	tell()
-	gone(c)
+	left := make(chan struct{})
+	go func() {
+		defer close(left)
+		gone(c)
+	}()
+	s.awaitEnd(pid, left)
 	return nil
 }
 
@@ -206,6 +240,10 @@ func (s *server) do(r *request, fds []int, a *answer) (give []int, err error) {
 		return nil, fmt.Errorf("%d descriptors are not what %q takes: %w", len(fds), r.Do, unix.EINVAL)
 	}
 	switch r.Do {
+	case agree:
+		if a.Yes = r.Want != nil && s.allowed.equals(r.Want); !a.Yes {
+			s.end()
+		}
 	case find:
 		a.Site, err = s.find(r.Dir)
 	case attach, there, detach, take:

@@ -283,7 +283,7 @@ func TestNamespaceMissing(t *testing.T) {
 	done := make(chan error, 1)
 	go func() { done <- Serve(l, a) }()
 	const want = "network namespace missing: /run/netns/missing is not there"
-	if _, err := Connect(path, a.Netns); err == nil || !strings.Contains(err.Error(), want) {
+	if _, err := Connect(path, a); err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %q", err, want)
 	}
 	if err := <-done; err == nil || !strings.Contains(err.Error(), want) {
@@ -303,8 +303,7 @@ func TestIdle(t *testing.T) {
 	l := listen(t, path)
 	done := make(chan error, 1)
 	go func() {
-		s := &server{own: own, dirs: a.dirs(), room: make(chan struct{}, maxConnections)}
-		done <- s.serve(l, 20*time.Millisecond)
+		done <- newServer(own, a).serve(l, 20*time.Millisecond)
 	}()
 	c := &Client{path: path}
 	unwatch, err := c.Watch(func() {})
@@ -346,11 +345,13 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Add([]byte(`{"do":`))
 	f.Add([]byte(`[]`))
-	own, err := NewOwn(Allowed{Mountpoint: "/nowhere/xt_recent"})
+	nowhere := Allowed{Mountpoint: "/nowhere/xt_recent"}
+	own, err := NewOwn(nowhere)
 	if err != nil {
 		f.Fatal(err)
 	}
-	s := &server{own: own, dirs: []string{"/nowhere/xt_recent"}}
+	s := newServer(own, nowhere)
+	s.end = func() {}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var r request
 		if json.Unmarshal(text, &r) == nil && (r.Do == uncover || r.Do == abandon || r.Do == watch) {
@@ -366,7 +367,7 @@ func FuzzRequest(f *testing.F) {
 		go func() {
 			defer close(done)
 			defer theirs.Close()
-			s.answer(theirs)
+			s.answer(theirs, func() {})
 		}()
 		_, _ = ours.Write(text)
 		_ = ours.CloseWrite()

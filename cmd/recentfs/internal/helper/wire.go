@@ -18,6 +18,7 @@ import (
 // request asks a helper to do something. What it needs for that is in the other fields.
 type request struct {
 	Do     action           `json:"do"`
+	Want   *Allowed         `json:"want,omitempty"`
 	Dir    string           `json:"dir,omitempty"`
 	Site   fs.Site          `json:"site"`
 	Ended  bool             `json:"ended,omitempty"`
@@ -32,6 +33,7 @@ type request struct {
 type action string
 
 const (
+	agree          action = "agree"
 	find           action = "find"
 	attach         action = "attach"
 	there          action = "there"
