@@ -46,6 +46,12 @@ func (v Verdict) Queue() (number uint16, ok bool) {
 	return uint16(v >> 16), v&0xff == queue // NF_VERDICT_MASK
 }
 
+// IsKnown tells whether rules can give the verdict.
+func (v Verdict) IsKnown() bool {
+	_, ok := v.Queue()
+	return v == Drop || v == Accept || v == Repeat || ok
+}
+
 // BatchSize is how many packets a source hands over at once, at most.
 const BatchSize = 64
 

@@ -284,7 +284,7 @@ func (r *namespacesRoot) selfAttr(out *fuse.Attr) {
 // asks for them again after each read and write, and tar would warn of a file that
 // changed as it was read.
 func ownAttr(out *fuse.Attr, kind uint32, a recent.Attr, made time.Time) {
-	out.Mode = kind | a.Perms
+	out.Mode = kind | a.Perms&0o7777 // the kernel refuses a file of another kind
 	out.Owner = fuse.Owner{Uid: a.UID, Gid: a.GID}
 	out.SetTimes(&made, &made, &made)
 }

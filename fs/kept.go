@@ -82,6 +82,15 @@ func (k *kept) check(kind uint32) error {
 	case k.kind != kind:
 		return fmt.Errorf("it showed %s, and is to show %s", roots[k.kind%uint32(len(roots))], roots[kind])
 	}
+	last := max(k.lastFolder, nsNumber)
+	if last >= 1<<32 { // it is half of a node
+		return fmt.Errorf("the mount's memory makes no sense: it counts %d directories", last)
+	}
+	for d := range k.dirs.all() {
+		if d.used != 0 && d.number > last {
+			return fmt.Errorf("the mount's memory makes no sense: directory %d, of %d", d.number, last)
+		}
+	}
 	return nil
 }
 
@@ -141,7 +150,7 @@ func (r *room[T]) take() *T {
 		r.free = r.free[:n-1]
 		return e
 	}
-	if r.table == nil || r.table.used == tableSize {
+	if r.table == nil || r.table.used >= tableSize {
 		return nil
 	}
 	e := &r.table.entries[r.table.used]

@@ -153,7 +153,7 @@ func (m *Mountpoint) adopt(dir string, kind uint32, dev uint64) (err error) {
 		return fmt.Errorf("it is on %s", was)
 	}
 	site.Created = nil
-	for above := site.Dir; len(site.Created) < int(m.kept.created); above = filepath.Dir(above) {
+	for above := site.Dir; len(site.Created) < int(m.kept.created) && above != "/"; above = filepath.Dir(above) {
 		site.Created = append(site.Created, above)
 	}
 	site.Dead, site.Dev = int(m.kept.dead), dev

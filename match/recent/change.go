@@ -46,14 +46,21 @@ func (r *region) redo() (n uint32, merged bool, err error) {
 	if c.begun == c.done {
 		return 0, false, nil
 	}
-	if c.n == 0 && c.victim == 0 || c.n > h.limit || c.victim > h.limit || c.place > h.ring {
+	merged = c.place == h.ring
+	switch {
+	case c.n == c.victim, c.n > h.limit, c.victim > h.limit, c.place > h.ring, merged && c.n == 0:
 		return 0, false, invalid("the change under way is of slot %d, place %d, and of slot %d", c.n, c.place, c.victim)
+	case c.n != 0 && !c.entry.sound(h.ring):
+		return 0, false, invalid("the change under way makes no sense of slot %d", c.n)
+	}
+	if err := r.reserve(max(h.used, c.n)); err != nil {
+		return 0, false, err
 	}
 	h.used = max(h.used, c.n)
 	if c.victim != 0 {
 		r.slot(c.victim).family = 0
 	}
-	switch merged = c.place == h.ring; {
+	switch {
 	case merged:
 		r.unstage(c.n, c.entry)
 	case c.n != 0:

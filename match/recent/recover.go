@@ -83,11 +83,15 @@ func (r *region) recover(now jiffies.Jiffies, stampNow func(jiffies.Jiffies) jif
 	switch {
 	case !r.linked():
 		r.relink(now)
+	case changed == 0 || r.slot(changed).family == 0: // in an image another slot may have had its address
 	case merged:
 		r.relinkOne(changed)
-	case changed != 0:
+	default:
 		r.unlink(r.slot(changed))
 		r.append(changed)
+	}
+	for i := range r.header.attrs { // a bit of another kind would make the kernel refuse the file
+		r.header.attrs[i].Perms &= 0o7777
 	}
 	return r.reserve(max(r.header.used, 1))
 }
@@ -155,16 +159,16 @@ func (r *region) restamp(stampNow func(jiffies.Jiffies) jiffies.Jiffies) {
 }
 
 // sound tells whether an entry is one that add and update could have made.
-func (s *slot) sound(ring uint32) bool {
+func (e *entry) sound(ring uint32) bool {
 	full := min(ring, 1<<16-1)
 	switch {
-	case s.family == unix.NFPROTO_IPV4 && s.addr != s.addr.And(addr.Prefix(32)),
-		s.family != unix.NFPROTO_IPV4 && s.family != unix.NFPROTO_IPV6:
+	case e.family == unix.NFPROTO_IPV4 && e.addr != e.addr.And(addr.Prefix(32)),
+		e.family != unix.NFPROTO_IPV4 && e.family != unix.NFPROTO_IPV6:
 		return false
-	case uint32(s.nstamps) == full:
-		return uint32(s.index) <= ring && (s.index != 0 || ring == 1<<16)
+	case uint32(e.nstamps) == full:
+		return uint32(e.index) <= ring && (e.index != 0 || ring == 1<<16)
 	}
-	return s.nstamps > 0 && uint32(s.nstamps) < full && s.index == s.nstamps
+	return e.nstamps > 0 && uint32(e.nstamps) < full && e.index == e.nstamps
 }
 
 // linked tells whether the LRU list is one ring of all entries.

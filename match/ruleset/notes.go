@@ -65,7 +65,7 @@ func (q *Queue) Resume(batch []capture.Packet, now jiffies.Jiffies, n *Notes) {
 	q.own(n)
 	for i := range batch {
 		p := &batch[i]
-		if a := &n.answers[i]; a.id == p.ID {
+		if a := &n.answers[i]; a.id == p.ID && capture.Verdict(a.verdict).IsKnown() {
 			p.Verdict, p.Mark, p.Marked = capture.Verdict(a.verdict), a.mark, a.marked != 0
 			continue
 		}

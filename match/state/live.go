@@ -160,7 +160,7 @@ func setAside(path string, why error, warn func(string)) {
 	then := fmt.Sprintf("it is %s now", filepath.Base(bad))
 	if err := os.Rename(path, bad); err != nil {
 		then = err.Error()
-	} else if err := os.Chtimes(bad, now, now); err != nil { // for Forget
+	} else if err := touch(bad); err != nil { // for Forget
 		then += fmt.Sprintf(": %v", err)
 	}
 	warn(fmt.Sprintf("state: %s cannot be used: %v: %s", path, why, then))

@@ -17,7 +17,7 @@ const testHZ = 250
 
 // host is a registry over a Live directory, as a process has it.
 type host struct {
-	*testing.T
+	testing.TB
 	*recent.Registry
 	*Dir
 	time     *jiffies.Manual
@@ -34,7 +34,7 @@ func start(t *testing.T, dir string, now jiffies.Jiffies, p recent.Params, infos
 		t.Helper()
 		t.Fatal(err)
 	}
-	h := &host{T: t, time: jiffies.NewManual(now, testHZ)}
+	h := &host{TB: t, time: jiffies.NewManual(now, testHZ)}
 	var err error
 	h.Dir, err = Open(dir, dir+"/saved", h.time, func(text string) { h.warnings = append(h.warnings, text) })
 	if err != nil {

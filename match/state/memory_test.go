@@ -25,7 +25,7 @@ func TestMaxMemory(t *testing.T) {
 			dir, saved := memoryDir(t), t.TempDir()
 			open := func(most uint64, p recent.Params) (*host, *recent.Module, error) {
 				t.Helper()
-				h := &host{T: t, time: jiffies.NewManual(2000, testHZ)}
+				h := &host{TB: t, time: jiffies.NewManual(2000, testHZ)}
 				var err error
 				if h.Dir, err = Open(dir, saved, h.time, func(text string) { h.warnings = append(h.warnings, text) }); err != nil {
 					t.Fatal(err)
@@ -72,7 +72,7 @@ func TestMaxMemory(t *testing.T) {
 			if used(m) != 0 {
 				t.Errorf("%d bytes are taken in the end", used(m))
 			}
-			if h, m, err = open(all/100, smaller); !errors.Is(err, unix.ENOMEM) || used(m) != 0 {
+			if _, m, err = open(all/100, smaller); !errors.Is(err, unix.ENOMEM) || used(m) != 0 {
 				t.Errorf("smaller, and too large: error %v, %d bytes are taken", err, used(m))
 			}
 			// A table that was too large may become smaller.

@@ -29,9 +29,9 @@ func begin(t *testing.T, saved string, b boot, infos ...recent.Info) *host {
 	return beginIn(t, memoryDir(t), saved, b, infos...)
 }
 
-func beginIn(t *testing.T, live, saved string, b boot, infos ...recent.Info) *host {
+func beginIn(t testing.TB, live, saved string, b boot, infos ...recent.Info) *host {
 	t.Helper()
-	h := &host{T: t, time: jiffies.NewManual(b.now, b.hz)}
+	h := &host{TB: t, time: jiffies.NewManual(b.now, b.hz)}
 	var err error
 	h.Dir, err = Open(live, saved, h.time, func(text string) { h.warnings = append(h.warnings, text) })
 	if err != nil {

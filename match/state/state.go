@@ -137,7 +137,7 @@ func (d *Dir) forget(dir string, inUse map[string]bool, keep time.Duration) erro
 		path, now := filepath.Join(dir, f.Name()), d.now()
 		switch age := now.Sub(info.ModTime()); {
 		case inUse[table] && age > inUseAge:
-			errs = append(errs, os.Chtimes(path, now, now))
+			errs = append(errs, touch(path))
 		case !inUse[table] && age > keep:
 			errs = append(errs, os.Remove(path))
 		}

@@ -51,6 +51,7 @@ func TestControlFlood(t *testing.T) {
 func TestControlUsers(t *testing.T) {
 	const other = 4713
 	_, group := recentfsUser(t)
+	lab.Program(t)
 	defer syscall.Umask(syscall.Umask(0o077)) // which the daemon gets, and must make no difference
 	d := lab.StartDaemon(t, lab.NewNetns(t), oneTable("T"))
 	var stat unix.Stat_t

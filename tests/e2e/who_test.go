@@ -181,6 +181,7 @@ func TestServiceUsers(t *testing.T) {
 	}
 	s.Sh(`
 		systemctl stop recentfs
+		touch -d '2 days ago' /var/lib/recentfs/host/* # which a save renews
 		recentfs run --rules /etc/recentfs/rules --state /var/lib/recentfs > /run/by-hand 2>&1 &
 		timeout 20 sh -c 'until grep -q ready /run/by-hand; do :; done'
 		echo +192.0.2.88 > /run/recentfs/xt_recent/T

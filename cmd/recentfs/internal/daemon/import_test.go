@@ -205,6 +205,7 @@ func TestImportRefused(t *testing.T) {
 		{"no such namespace", "red", seen + record("seen"), http.StatusNotFound, "network namespace red is not served here", 0},
 		{"a table that was not named", "", seen + record("seen") + record("other"), http.StatusBadRequest, `table "other" is not among those that were named first: 1 address before that were imported`, 1},
 		{"a bad record", "", seen + record("seen") + "x\n", http.StatusBadRequest, "line 3: ", 0},
+		{"a line without end", "", seen + record("seen") + strings.Repeat("x", 5<<20), http.StatusBadRequest, "line 3: it has more than 4194304 bytes", 0},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if _, _, err := tableIn(t, s, "", "seen").Write([]byte("/"), 0); err != nil {

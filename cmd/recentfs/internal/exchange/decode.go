@@ -3,6 +3,7 @@ package exchange
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 )
@@ -14,8 +15,8 @@ func Decode(r io.Reader, begin func(tables []string) error, each func(*Record) e
 	lines := bufio.NewScanner(r)
 	lines.Buffer(make([]byte, bufferSize), maxLine)
 	var record Record
-	begun := false
-	for n := 1; lines.Scan(); n++ {
+	n := 1
+	for begun := false; lines.Scan(); n++ {
 		if !begun {
 			var head struct{ Tables []string }
 			if err := json.Unmarshal(lines.Bytes(), &head); err != nil {
@@ -34,7 +35,11 @@ func Decode(r io.Reader, begin func(tables []string) error, each func(*Record) e
 			return err
 		}
 	}
-	return lines.Err()
+	err := lines.Err()
+	if errors.Is(err, bufio.ErrTooLong) {
+		return &BodyError{n, fmt.Errorf("it has more than %d bytes", maxLine)}
+	}
+	return err
 }
 
 // BodyError is a mistake in a line of a body.

@@ -251,7 +251,7 @@ func (k *keeper) message(text string, control []byte) {
 		k.store[name] = append(k.store[name], fds...)
 		return
 	case fields["FDSTOREREMOVE"] == "1":
-		closeAll(k.store.Take(name))
+		closeAll(append(k.store.Take(name), fds...))
 		return
 	case fields["READY"] == "1" && !isClosed(k.ready):
 		close(k.ready)
