@@ -14,12 +14,14 @@ import (
 	"recentfs/match/recent"
 )
 
-// table is a table with its first rule.
+// table is a table with its first rule, until the test ends.
 func table(t testing.TB, reg *recent.Registry, name string) *recent.Table {
 	t.Helper()
-	if _, err := reg.CheckAll([]recent.Info{{CheckSet: recent.Set, Name: name, Mask: recent.AllOnes}}); err != nil {
+	rules, err := reg.CheckAll([]recent.Info{{CheckSet: recent.Set, Name: name, Mask: recent.AllOnes}})
+	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() { reg.Destroy(rules[0]) })
 	return reg.Table(name)
 }
 
