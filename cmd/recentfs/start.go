@@ -66,7 +66,7 @@ func keepRunning() error {
 		return slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return arg == flag || arg == flag+"=true" })
 	}
 	first := without(os.Args, "--keep")
-	code, err := handover.Keep(program, first, without(first, "--takeover"), daemon.Abandon)
+	code, err := handover.Keep(program, first, without(first, "--takeover"), daemon.Abandon, daemon.Abort)
 	if err == nil && code != 0 {
 		err = keptError(code)
 	}

@@ -3,8 +3,11 @@ package e2e
 import (
 	"fmt"
 	"maps"
+	"os"
+	"os/exec"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -13,14 +16,50 @@ import (
 
 // hangs are the ways in which a test has a daemon hang.
 var hangs = []struct {
-	name     string
-	function string // of the kernel, in which the loops' threads wait; none: all of it is stopped
-	loops    int
-	says     string // what the watchdog says of it
+	name  string
+	waits func(thread string) bool // in the loops; nil: all of it is stopped
+	loops int
+	says  string // what the watchdog says of it
 }{
-	{"stopped", "", 0, ""},
-	{"queue", "sys_recvmmsg", 1, "queue 0: packets wait, and its loop does not take them for "},
-	{"files", "sys_poll", 2, ": requests wait, and the loop does not take them for "},
+	{"stopped", nil, 0, ""},
+	{"queue", lab.ForPackets, 1, "queue 0: packets wait, and its loop does not take them for "},
+	{"files", lab.ForRequests, 2, ": requests wait, and the loop does not take them for "},
+}
+
+// TestKeepWatchdog has a daemon hang that --keep keeps running, under packets, writes and
+// reads. It is ended and started again, and nothing is lost.
+func TestKeepWatchdog(t *testing.T) {
+	d, start := keeper(t, outliveRules)
+	const interval = 2 * time.Second
+	d.Prepare = func(cmd *exec.Cmd) {
+		cmd.Env = append(os.Environ(), fmt.Sprint("WATCHDOG_USEC=", interval.Microseconds()))
+	}
+	start("-o", "ip_list_tot=4000000", "--keep")
+	l := startLoad(t, d)
+	for n, h := range hangs {
+		l.goOn()
+		worker := lab.Child(t, d.Process())
+		began := time.Now()
+		if h.waits == nil {
+			if err := syscall.Kill(worker, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+		} else {
+			lab.Hang(t, worker, h.loops, h.waits)
+		}
+		awaitReady(d, n+2)
+		l.goOn()
+		if took := time.Since(began); took > interval+time.Second+2*time.Second { // and the start of the next one
+			t.Errorf("%s: it took %v", h.name, took)
+		} else {
+			t.Logf("%s: it took %v", h.name, took)
+		}
+		if said := d.Output.String(); !strings.Contains(said, h.says) || !strings.Contains(said, "goroutine ") {
+			t.Errorf("%s: it says\n%s", h.name, said)
+		}
+	}
+	l.end()
+	d.Stop()
 }
 
 // TestSystemdWatchdog has the service of a real systemd hang, under packets and with
@@ -45,10 +84,10 @@ func TestSystemdWatchdog(t *testing.T) {
 		t.Run(h.name, func(t *testing.T) {
 			before := strings.TrimSpace(s.Sh("systemctl show -P MainPID recentfs"))
 			start := time.Now()
-			if h.function == "" {
+			if h.waits == nil {
 				s.Sh("kill -STOP " + before)
 			} else {
-				lab.Hang(t, s.Outside(before), h.loops, h.function)
+				lab.Hang(t, s.Outside(before), h.loops, h.waits)
 			}
 			s.Sh(`
 				rm -f /run/did; touch /run/go

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -15,10 +16,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Hang stops the n threads of a process that wait in a system call, of which the
-// kernel's stack has a function with that end, until they end or the test does. All else
-// of the process goes on: so a loop of it hangs.
-func Hang(t testing.TB, pid, n int, function string) {
+// Hang stops the n threads of a process that wait, until they end or the test does. All
+// else of the process goes on: so a loop of it hangs. waits tells of a thread, by its
+// directory in /proc, whether it waits.
+func Hang(t testing.TB, pid, n int, waits func(thread string) bool) {
 	t.Helper()
 	stopped, end, ended := make(chan error, 1), make(chan struct{}), make(chan struct{})
 	go func() {
@@ -27,7 +28,7 @@ func Hang(t testing.TB, pid, n int, function string) {
 		defer runtime.UnlockOSThread()
 		var threads []int
 		stopped <- Await(func() (err error) {
-			threads, err = stopThreads(pid, n, function)
+			threads, err = stopThreads(pid, n, waits)
 			return err
 		})
 		for ; len(threads) > 0; time.Sleep(time.Millisecond) {
@@ -39,20 +40,57 @@ func Hang(t testing.TB, pid, n int, function string) {
 		<-ended
 	})
 	if err := <-stopped; err != nil {
-		t.Fatalf("hang process %d in %s: %v", pid, function, err)
+		t.Fatalf("hang process %d: %v", pid, err)
 	}
 }
 
-// stopThreads stops the threads in a system call, if they are n.
-func stopThreads(pid, n int, function string) (stopped []int, err error) {
+// ForPackets tells whether a thread waits in the loop of a queue.
+func ForPackets(thread string) bool { return isIn(thread, "sys_recvmmsg") }
+
+// ForRequests tells whether a thread waits in the loop of a mount: in poll(2), for the
+// FUSE device first.
+func ForRequests(thread string) bool {
+	call, _ := os.ReadFile(filepath.Join(thread, "syscall"))
+	fields := strings.Fields(string(call))
+	if !isIn(thread, "sys_poll") || len(fields) < 2 {
+		return false
+	}
+	address, err := strconv.ParseInt(fields[1], 0, 64)
+	if err != nil {
+		return false
+	}
+	memory, err := os.Open(filepath.Join(thread, "mem"))
+	if err != nil {
+		return false
+	}
+	defer memory.Close()
+	var fd [4]byte
+	if _, err := memory.ReadAt(fd[:], address); err != nil {
+		return false
+	}
+	// Its path is of no use where the process has other mounts.
+	var its, device unix.Stat_t
+	err = errors.Join(
+		unix.Stat(filepath.Join(thread, "fd", fmt.Sprint(binary.NativeEndian.Uint32(fd[:]))), &its),
+		unix.Stat("/dev/fuse", &device))
+	return err == nil && its.Rdev == device.Rdev
+}
+
+// isIn tells whether the kernel's stack of a thread has a function with that end.
+func isIn(thread, function string) bool {
+	stack, err := os.ReadFile(filepath.Join(thread, "stack"))
+	return err == nil && bytes.Contains(stack, []byte(function+"+"))
+}
+
+// stopThreads stops the threads that wait, if they are n.
+func stopThreads(pid, n int, waits func(thread string) bool) (stopped []int, err error) {
 	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*", pid))
 	if err != nil {
 		return nil, err
 	}
 	calls := make(map[int]string)
 	for _, dir := range tasks {
-		stack, err := os.ReadFile(dir + "/stack")
-		if err != nil || !bytes.Contains(stack, []byte(function+"+")) {
+		if !waits(dir) {
 			continue
 		}
 		tid, err := strconv.Atoi(filepath.Base(dir))

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -16,7 +17,16 @@ import (
 	"recentfs/tests/lab"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
+func TestMain(m *testing.M) {
+	if dir := os.Getenv(stuckEnv); dir != "" {
+		if err := runStuck(dir); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	lab.Main(m)
+}
 
 // seenRules have a queue, whose packets are seen.
 const seenRules = "*recent\n:QUEUE0 ACCEPT [0:0]\n-A QUEUE0 -m recent --set --name seen\nCOMMIT\n"

@@ -95,7 +95,7 @@ func FuzzMessage(f *testing.F) {
 			return // which waits for the keeper
 		}
 		before := lab.Descriptors(t)
-		k := &keeper{store: make(Held), worker: worker, ready: make(chan struct{})}
+		k := &keeper{store: make(Held), last: newWorker(worker)}
 		var fds []int
 		for range pipes % 5 {
 			fd, err := unix.Eventfd(0, 0)
@@ -109,8 +109,8 @@ func FuzzMessage(f *testing.F) {
 			control = append(control, unix.UnixRights(fds...)...)
 		}
 		k.message(text, control)
-		if isWorker := pid == worker && (uid == 0 || int(uid) == os.Geteuid()); !isWorker && (len(k.store) > 0 || isClosed(k.ready)) {
-			t.Errorf("process %d of user %d: stored are %v, ready: %t", pid, uid, k.store, isClosed(k.ready))
+		if isWorker := pid == worker && (uid == 0 || int(uid) == os.Geteuid()); !isWorker && (len(k.store) > 0 || isClosed(k.last.ready)) {
+			t.Errorf("process %d of user %d: stored are %v, ready: %t", pid, uid, k.store, isClosed(k.last.ready))
 		}
 		k.store.Close()
 		if now := lab.Descriptors(t); now != before {

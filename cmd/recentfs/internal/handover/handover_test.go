@@ -69,9 +69,16 @@ func work(dir string) int {
 	h.must(h.send("READY=1"))
 	h.must(os.WriteFile(filepath.Join(dir, "said.new"), []byte(fmt.Sprint(os.Getpid(), " ", strings.Join(said, ", "), "\n")), 0o600))
 	h.must(os.Rename(filepath.Join(dir, "said.new"), filepath.Join(dir, "said")))
+	ticks := h.hang(string(job))
 	for {
 		select {
+		case <-ticks:
+			h.must(h.send("WATCHDOG=1"))
+			h.must(os.WriteFile(filepath.Join(dir, "worked"), append(worked(dir), '.'), 0o600))
 		case s := <-leave:
+			if string(job) == "stays" {
+				continue
+			}
 			if s == Leave {
 				return 0
 			}
@@ -97,14 +104,17 @@ type kept struct {
 	left  []string // what nobody goes on with
 }
 
-func keep(t *testing.T) *kept {
+func keep(t *testing.T) *kept { return keepDoing(t, "first") }
+
+// keepDoing starts a keeper, whose first worker has that job.
+func keepDoing(t *testing.T, job string) *kept {
 	k := &kept{T: t, dir: t.TempDir(), ended: make(chan string, 1)}
-	k.do("first")
+	k.do(job)
 	t.Setenv(workEnv, k.dir)
 	go func() {
 		code, err := Keep("/proc/self/exe", []string{"worker", "one"}, []string{"worker"}, func(held Held) {
 			k.left = slices.Sorted(maps.Keys(held))
-		})
+		}, func(Held) { t.Error("it aborts") })
 		k.ended <- fmt.Sprint(code, " ", err)
 	}()
 	return k
@@ -273,7 +283,7 @@ func (k *kept) kill() {
 // TestStrangersMessages sends a keeper messages of a process that is not its worker, and
 // of another user's that has its number.
 func TestStrangersMessages(t *testing.T) {
-	k := &keeper{store: make(Held), drained: make(chan struct{}), worker: 1, ready: make(chan struct{})}
+	k := &keeper{store: make(Held), drained: make(chan struct{}), last: newWorker(1)}
 	if err := k.listen(); err != nil {
 		t.Fatal(err)
 	}
@@ -291,7 +301,7 @@ func TestStrangersMessages(t *testing.T) {
 		k.mu.Lock()
 		err := stranger.Start()
 		if err == nil && user != 0 {
-			k.worker = stranger.Process.Pid
+			k.last.pid = stranger.Process.Pid
 		}
 		k.mu.Unlock()
 		if err != nil {
@@ -310,8 +320,8 @@ func TestStrangersMessages(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-k.drained
-	if now := lab.Descriptors(t); now != before || len(k.store) > 0 || isClosed(k.ready) {
-		t.Errorf("it has %d descriptors, and had %d; it keeps %v; ready: %t", now, before, k.store, isClosed(k.ready))
+	if now := lab.Descriptors(t); now != before || len(k.store) > 0 || isClosed(k.last.ready) {
+		t.Errorf("it has %d descriptors, and had %d; it keeps %v; ready: %t", now, before, k.store, isClosed(k.last.ready))
 	}
 	k.socket.Close()
 	<-done
