@@ -91,11 +91,12 @@ func TestUnprivilegedService(t *testing.T) {
 			python3 -c 'import ctypes; assert ctypes.CDLL(None).umount2(b"/proc/net", 10) == 0'
 			timeout 20 sh -c 'until grep -q src= /proc/net/xt_recent/T; do :; done' 2> /dev/null
 			echo yes`},
+		{"syslog", "RECENTFS_LOG_PACKETS=syslog", `timeout 20 sh -c 'until journalctl -t recentfs | grep -q seen-IN=lo; do :; done'; echo yes`},
 		{"the kernel's log", "RECENTFS_LOG_PACKETS=kmsg", `dmesg | grep -q seen-IN=lo && echo yes`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s.Write("/etc/default/recentfs", c.defaults+"\n", 0o644)
-			s.Sh("systemctl reset-failed recentfs || :; systemctl start recentfs; ping -q -c 1 -W 5 127.0.0.1 > /dev/null")
+			s.Sh("systemctl reset-failed recentfs || :; systemctl start recentfs || { journalctl -u 'recentfs*' --no-pager | tail -30 >&2; exit 1; }; ping -q -c 1 -W 5 127.0.0.1 > /dev/null")
 			defer s.Sh("systemctl stop recentfs")
 			if got := s.Run("bash", "-euc", c.try); got.Stdout != "yes\n" {
 				t.Errorf("%+v\n%s", got, s.Sh("journalctl -u recentfs -u recentfs-helper --no-pager | tail -200"))

@@ -32,10 +32,13 @@ func Connect(path string, want Allowed) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{path, wanted}
-	if a, err := c.done(request{Do: agree, Want: &want}); err != nil {
-		return nil, err
-	} else if !a.Yes {
+	a, err := c.done(request{Do: agree, Want: &want})
+	if err == nil && !a.Yes {
 		logrus.Infof("helper %s: it has other flags, and ends: another takes its place", path)
+		_, err = c.done(request{Do: agree, Want: &want, Again: true})
+	}
+	if err != nil {
+		return nil, err
 	}
 	found, err := c.Present()
 	if err != nil {
@@ -51,10 +54,10 @@ func Connect(path string, want Allowed) (*Client, error) {
 
 // answerTime is how long an answer may take: longer than the helper needs, and not so
 // long that whoever waits for it takes us for hung. A mount may have to wait for others
-// that mount.
+// that mount, and the first request for the helper's start.
 func answerTime(do action) time.Duration {
 	switch do {
-	case attach, detach, abandon, cover, uncover, restoreCover:
+	case agree, attach, detach, abandon, cover, uncover, restoreCover:
 		return 20 * time.Second
 	}
 	return 2 * time.Second

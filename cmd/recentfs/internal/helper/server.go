@@ -241,7 +241,7 @@ func (s *server) do(r *request, fds []int, a *answer) (give []int, err error) {
 	}
 	switch r.Do {
 	case agree:
-		if a.Yes = r.Want != nil && s.allowed.equals(r.Want); !a.Yes {
+		if a.Yes = r.Want != nil && s.allowed.equals(r.Want); !a.Yes && !r.Again {
 			s.end()
 		}
 	case find:

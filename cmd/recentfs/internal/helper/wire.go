@@ -19,6 +19,7 @@ import (
 type request struct {
 	Do     action           `json:"do"`
 	Want   *Allowed         `json:"want,omitempty"`
+	Again  bool             `json:"again,omitempty"`
 	Dir    string           `json:"dir,omitempty"`
 	Site   fs.Site          `json:"site"`
 	Ended  bool             `json:"ended,omitempty"`
