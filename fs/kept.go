@@ -83,7 +83,7 @@ func (k *kept) check(kind uint32) error {
 		return fmt.Errorf("it showed %s, and is to show %s", roots[k.kind%uint32(len(roots))], roots[kind])
 	}
 	last := max(k.lastFolder, nsNumber)
-	if last >= 1<<32 { // it is half of a node
+	if last >= 1<<31 { // it is half of a node, and there will be more
 		return fmt.Errorf("the mount's memory makes no sense: it counts %d directories", last)
 	}
 	for d := range k.dirs.all() {

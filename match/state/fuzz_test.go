@@ -58,6 +58,9 @@ func FuzzSnapshot(f *testing.F) {
 		}
 		h := beginIn(t, live, saved, now, recent.Info{Name: "t"})
 		h.lines("t")
+		if perms := h.Table("t").Attr().Perms; perms > 0o7777 {
+			t.Fatalf("the table's file has the permissions %o", perms)
+		}
 		for _, text := range []string{"+192.0.2.1", "+192.0.2.2", "-192.0.2.1", "+192.0.2.2"} {
 			h.write("t", text)
 		}
