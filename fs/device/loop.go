@@ -1,7 +1,6 @@
 package device
 
 import (
-	"bytes"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -23,26 +22,7 @@ const (
 	// requestSize is room for the largest request: fuse_dev_do_read insists on
 	// that for max_write and the headers.
 	requestSize = MaxRead + 4096
-	// A small answer has room for a path, a large one for what most READs ask for,
-	// a huge one for the largest READ.
-	smallAnswer = 8192
-	largeAnswer = 128<<10 + 4096
-	hugeAnswer  = MaxRead + 4096
-	// maxLarge and maxHuge are how many requests may hold the memory of such an
-	// answer at once. Any user may have thousands of them under way.
-	maxLarge = 64
-	maxHuge  = 8
 )
-
-// answers is the memory of answers of one size.
-type answers struct {
-	pool  sync.Pool     // *[]byte
-	slots chan struct{} // has a place for each answer under way
-}
-
-func newAnswers(size, limit int) *answers {
-	return &answers{sync.Pool{New: func() any { return newAnswer(size) }}, make(chan struct{}, limit)}
-}
 
 // loop reads the kernel's requests and answers them, instead of go-fuse's own
 // loop, which wakes a further thread for each request: with that an echo takes
@@ -74,9 +54,8 @@ type loop struct {
 	ended   bool        // the leader's: the mount has ended
 	over    chan struct{}
 
-	small       sync.Pool // memory of small answers: *[]byte
-	large, huge *answers
-	working     sync.WaitGroup // the goroutines that lead or answer
+	small, large, huge *answers
+	working            sync.WaitGroup // the goroutines that lead or answer
 }
 
 // newLoop makes a loop for a descriptor of the device. It returns the answer to the
@@ -86,7 +65,7 @@ func newLoop(fd int, fs fuse.RawFileSystem, opts *fuse.MountOptions, init *fuse.
 		fd: fd, awake: awake, fs: fs, protocol: fuse.NewProtocolServer(fs, opts), log: opts.Debug,
 		in:    make([]byte, requestSize),
 		ready: [2]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}, {Fd: -1, Events: unix.POLLIN}},
-		small: sync.Pool{New: func() any { return newAnswer(smallAnswer) }},
+		small: newAnswers(smallAnswer, maxSmall),
 		large: newAnswers(largeAnswer, maxLarge),
 		huge:  newAnswers(hugeAnswer, maxHuge),
 		slow:  new([maxSlow]atomic.Uint64),
@@ -108,11 +87,6 @@ func (l *loop) useMemory(m *Memory) {
 	_, _ = unix.Read(m.wake, make([]byte, 8)) // which says EAGAIN if nobody left
 }
 
-func newAnswer(size int) *[]byte {
-	b := make([]byte, size)
-	return &b
-}
-
 // run answers requests until the mount has ended, or until the loop is to end. It
 // tells whether the mount has ended.
 func (l *loop) run() bool {
@@ -127,8 +101,8 @@ func (l *loop) run() bool {
 // lead reads requests until the loop ends or one is not quick.
 func (l *loop) lead() {
 	defer l.working.Done()
-	out := l.small.Get().(*[]byte)
-	defer l.small.Put(out)
+	out := l.small.pool.Get().(*[]byte)
+	defer l.small.pool.Put(out)
 	// A new leader sleeps at once: another goroutine is at work, and the client
 	// or the packets need the other processors.
 	for awake := time.Duration(0); ; awake = l.awake {
@@ -143,14 +117,15 @@ func (l *loop) lead() {
 			l.rounds.Add(1)
 			continue
 		}
-		in := bytes.Clone(l.in[:n])
-		slow := l.noteSlow()
+		w, room, ok := l.takeSlow(n)
 		l.answered()
-		l.working.Add(1)
 		l.rounds.Add(1)
+		if !ok {
+			continue // as many others are at work as may
+		}
+		l.working.Add(1)
 		go l.lead()
-		l.answerSlow(in, *out, slow)
-		slow.end()
+		l.answerSlow(w, room)
 		return
 	}
 }
@@ -195,28 +170,6 @@ func isQuick(in []byte) bool {
 		return ok && open.Flags&unix.O_ACCMODE == unix.O_WRONLY
 	}
 	return false
-}
-
-// answerSlow answers a request that is not quick. A request that may wait for
-// a notification holds no large memory meanwhile.
-func (l *loop) answerSlow(in, small []byte, slow slowRequest) {
-	switch header(in).Opcode {
-	case opOpen, opGetAttr:
-		slow.begin()
-		l.send(small, l.answer(in, small))
-		return
-	}
-	room := l.large
-	// A READDIR has the form of a READ.
-	if read, ok := request[fuse.ReadIn](in); ok && (read.Opcode == opRead || read.Opcode == opReadDir) && int(read.Size)+headerOut > largeAnswer {
-		room = l.huge
-	}
-	room.slots <- struct{}{}
-	slow.begin()
-	out := room.pool.Get().(*[]byte)
-	l.send(*out, l.answer(in, *out))
-	room.pool.Put(out)
-	<-room.slots
 }
 
 // send sends the first n bytes of an answer; 0 is no answer. An error says that
