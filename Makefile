@@ -33,7 +33,7 @@ define fuse
 endef
 
 # What a soak does more often than make test.
-SOAK := TestKilled|TestKills|TestKeep$$|TestTakeover|TestSystemd
+SOAK := TestKilled|TestKills|TestKeep$$|TestTakeover|TestSystemd|TestWatchdogIsCalm
 
 # What feeds the rules; nft can only do it where the kernel can.
 IPTABLES_LINE := iptables -t mangle -A INPUT -p tcp --dport 22 --syn -j NFQUEUE --queue-num 0 --queue-bypass

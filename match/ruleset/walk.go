@@ -31,6 +31,15 @@ func (c *counter) add(bytes uint32) {
 	c.bytes.Store(c.bytes.Load() + uint64(bytes))
 }
 
+// Counted counts the packets that meet a rule or get the policy, each as often as it does.
+// It grows while a batch is decided, and may be called at any time.
+func (q *Queue) Counted() (n uint64) {
+	for i := range q.counters {
+		n += q.counters[i].packets.Load()
+	}
+	return n
+}
+
 // maxHeld is how many visits (see maxVisits) may share one hold of a table's
 // lock. A visit takes 5 to 20 ns, however many stamps an entry has, or a few
 // hundred if a large table is not in the processor's cache: others wait for a

@@ -2,11 +2,16 @@ package e2e
 
 import (
 	"fmt"
+	"io"
 	"maps"
+	"math/rand/v2"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -129,4 +134,65 @@ func TestSystemdWatchdog(t *testing.T) {
 	if got := s.Sh("cat /run/files"); got != "" {
 		t.Errorf("open files: %s", got)
 	}
+}
+
+// TestWatchdogIsCalm has a daemon on one processor under all that takes long and is no
+// hang: floods, reads far away in a large table, and reloads that move it. Nobody ends it.
+func TestWatchdogIsCalm(t *testing.T) {
+	d, start := keeper(t, outliveRules)
+	d.Prepare = func(cmd *exec.Cmd) {
+		cmd.Args = append([]string{"taskset", "-c", "0", cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = "/usr/bin/taskset"
+		cmd.Env = append(os.Environ(), "WATCHDOG_USEC=2000000")
+	}
+	conf := filepath.Join(d.Dir, "conf")
+	stamps := func(n int) {
+		if err := os.WriteFile(conf, fmt.Appendf(nil, "options xt_recent ip_list_tot=4000000 ip_pkt_list_tot=%d\n", n), 0o600); err != nil {
+			t.Error(err)
+		}
+	}
+	stamps(20)
+	start("--modprobe-conf", conf, "--keep")
+	worker := lab.Child(t, d.Process())
+	l := startLoad(t, d)
+	var stop atomic.Bool
+	var others sync.WaitGroup
+	var reads, reloads atomic.Int64
+	for range 20 {
+		others.Go(func() {
+			f, err := os.Open(d.File("a"))
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer f.Close()
+			for b := make([]byte, 4096); !stop.Load(); reads.Add(1) {
+				if _, err := f.ReadAt(b, rand.Int64N(1<<30)); err != nil && err != io.EOF {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	others.Go(func() {
+		for n := 0; !stop.Load(); n++ {
+			stamps(20 + n%2)
+			if got := d.Recentfs("reload"); got.Code != 0 {
+				t.Errorf("reload: %+v", got)
+				return
+			}
+			reloads.Add(1)
+		}
+	})
+	for range lab.Soak(5, 400) {
+		l.goOn()
+	}
+	stop.Store(true)
+	others.Wait()
+	l.end()
+	if said := d.Output.String(); lab.Child(t, d.Process()) != worker || strings.Contains(said, "hangs") {
+		t.Errorf("it was ended:\n%s", said)
+	}
+	t.Logf("%d reads far away, %d reloads", reads.Load(), reloads.Load())
+	d.Stop()
 }

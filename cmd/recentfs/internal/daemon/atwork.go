@@ -5,6 +5,7 @@ import (
 
 	"recentfs/capture/nfqueue"
 	"recentfs/fs"
+	"recentfs/match/ruleset"
 )
 
 // watchedQueue is a queue, and what its errors say of it.
@@ -12,6 +13,16 @@ type watchedQueue struct {
 	*nfqueue.Queue
 	explain func(error) error
 	number  uint16
+	rules   *ruleset.Queue // or nil
+}
+
+// decided counts packets of the batch that is at work. A batch takes long where each of
+// its packets has to wait for a table, behind many readers.
+func (q *watchedQueue) decided() uint64 {
+	if q.rules == nil {
+		return 0
+	}
+	return q.rules.Counted()
 }
 
 // AtWork yields what the loops of the queues and of the mounts have to do now, and a
@@ -24,7 +35,7 @@ func (s *Server) AtWork(yield func(what string, number uint64) bool) {
 	moved, passed := s.answers.module.Progress()
 	for _, q := range s.watchedQueues() {
 		for what, round := range q.AtWork {
-			if !yield(q.explain(fmt.Errorf("queue %d: %s", q.number, what)).Error(), round+moved) {
+			if !yield(q.explain(fmt.Errorf("queue %d: %s", q.number, what)).Error(), round+moved+q.decided()) {
 				return
 			}
 		}
@@ -45,7 +56,11 @@ func (s *Server) watchedQueues() []watchedQueue {
 		s.watched = s.watched[:0]
 		for _, i := range s.instances {
 			for n, q := range i.queues {
-				s.watched = append(s.watched, watchedQueue{q.Queue, i.explain, n})
+				w := watchedQueue{Queue: q.Queue, explain: i.explain, number: n}
+				if i.set != nil {
+					w.rules = i.set.Queue(n)
+				}
+				s.watched = append(s.watched, w)
 			}
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"recentfs/capture"
 	"recentfs/tests/lab"
 )
 
@@ -81,6 +82,12 @@ func TestHungQueue(t *testing.T) {
 		t.Errorf("now at work is %q, and before %q", now, before)
 	}
 	s.mu.Unlock()
+	// The loop waits, and so nobody else decides: as if it got on in its batch.
+	red.set.Queue(0).Decide(make([]capture.Packet, 1), s.clock.Now())
+	if now := awaitWork(t, s, deciding); now == before {
+		t.Errorf("after a packet of the batch, at work is %q, as before", now)
+	}
+	before = awaitWork(t, s, deciding)
 	// It moves a table, for which packets may wait.
 	reloaded := make(chan error, 1)
 	go func() { reloaded <- s.Reload(io.Discard) }()

@@ -72,9 +72,15 @@ func (k *keeper) message(text string, control []byte) {
 		closeAll(fds)
 		switch fields[watchdogSays] {
 		case "1":
-			say(w.works)
+			select {
+			case w.works <- struct{}{}:
+			default: // nobody has heard the last time yet
+			}
 		case "trigger":
-			say(w.hangs)
+			select {
+			case w.hangs <- fields["STATUS"]:
+			default: // it has said so already
+			}
 		}
 		return
 	case fields["READY"] == "1" && !isClosed(w.ready):
@@ -83,14 +89,6 @@ func (k *keeper) message(text string, control []byte) {
 	closeAll(fds)
 	if k.outer != nil {
 		_ = k.outer.send(text) // whoever started us need not listen
-	}
-}
-
-// say says something once more, unless nobody has heard the last time yet.
-func say(what chan<- struct{}) {
-	select {
-	case what <- struct{}{}:
-	default:
 	}
 }
 

@@ -91,9 +91,9 @@ func (k *keeper) watch(w *worker, signals <-chan os.Signal) (status syscall.Wait
 			if goesOn {
 				due = time.After(k.interval)
 			}
-		case <-w.hangs:
+		case status := <-w.hangs:
 			if goesOn {
-				due, why = time.After(0), "says that it hangs"
+				due, why = time.After(0), "hangs: "+status
 			}
 		case <-due:
 			goesOn = false

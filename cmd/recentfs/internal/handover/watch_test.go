@@ -21,7 +21,7 @@ func (h *Holder) hang(job string) (ticks <-chan time.Time) {
 		h.must(err)
 		ticks = time.Tick(interval / 4)
 	case "hangs":
-		h.must(h.send("WATCHDOG=trigger"))
+		h.must(h.send("STATUS=its work for 5s\nWATCHDOG=trigger"))
 	case "is deaf":
 		signal.Ignore(syscall.SIGABRT)
 	}

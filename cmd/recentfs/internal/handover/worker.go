@@ -14,7 +14,7 @@ type worker struct {
 	alive bool          // guarded by keeper.mu: it has not ended
 	ready chan struct{} // closed when it is ready
 	works chan struct{} // gets one when it says that it works
-	hangs chan struct{} // gets one when it says that something in it hangs
+	hangs chan string   // gets the reason when it says that something in it hangs
 	ended chan syscall.WaitStatus
 }
 
@@ -44,7 +44,7 @@ func (k *keeper) start() (*worker, error) {
 
 func newWorker(pid int) *worker {
 	return &worker{
-		pid: pid, alive: true, ready: make(chan struct{}), works: make(chan struct{}, 1), hangs: make(chan struct{}, 1),
+		pid: pid, alive: true, ready: make(chan struct{}), works: make(chan struct{}, 1), hangs: make(chan string, 1),
 		ended: make(chan syscall.WaitStatus, 1),
 	}
 }

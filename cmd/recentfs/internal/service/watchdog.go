@@ -1,6 +1,7 @@
 package service
 
 import (
+	"fmt"
 	"iter"
 	"runtime/debug"
 	"time"
@@ -97,8 +98,10 @@ func (w *watchdog) look() {
 		}
 		w.notify(systemd.SdNotifyWatchdog)
 	case w.hangs == "":
-		logrus.Errorf("%s for %v: recentfs hangs, and is to be ended and started again", hangs, (hungLooks-1)*w.every)
-		w.notify("WATCHDOG=trigger")
+		why := fmt.Sprintf("%s for %v", hangs, (hungLooks-1)*w.every)
+		logrus.Errorf("%s: recentfs hangs, and is to be ended and started again", why)
+		// The service manager logs the reason too: this process may end before it does.
+		w.notify("STATUS=" + why + "\nWATCHDOG=trigger")
 	}
 	w.hangs = hangs
 }

@@ -18,7 +18,8 @@ import (
 
 // TestLook has looks find what is at work, and tells what the service manager hears.
 func TestLook(t *testing.T) {
-	const hung = "a for 5s: recentfs hangs, and is to be ended and started again"
+	const why = "a for 5s"
+	const hung = why + ": recentfs hangs, and is to be ended and started again"
 	for _, c := range []struct {
 		name  string
 		looks [][]string // the work that each look finds
@@ -67,7 +68,13 @@ func TestLook(t *testing.T) {
 					close(stopped)
 					return nil
 				},
-				notify: func(state string) { told = append(told, strings.TrimPrefix(state, "WATCHDOG=")) },
+				notify: func(state string) {
+					status, state, _ := strings.Cut("\n"+state, "\nWATCHDOG=")
+					if (status != "") != (status == "\nSTATUS="+why && state == "trigger") {
+						t.Errorf("its status is %q", status)
+					}
+					told = append(told, state)
+				},
 			}
 			w.run(stopped)
 			for _, e := range log.AllEntries() {
