@@ -13,8 +13,12 @@ import (
 	"recentfs/tests/lab"
 )
 
-// into are the calls that have the kernel write to the client's memory, or read it.
-var into = []string{"read", "readv", "write", "stat", "getdents", "statfs", "uring read", "uring write"}
+// The calls that have the kernel write to the client's memory, and those that have it
+// read there.
+var (
+	reading = []string{"read", "readv", "stat", "getdents", "statfs", "uring read"}
+	writing = []string{"write", "uring write"}
+)
 
 // silent is a file whose reads are not answered.
 type silent struct {
@@ -68,18 +72,24 @@ func mountSilent(t *testing.T) string {
 func TestBuffers(t *testing.T) {
 	file := mountSilent(t)
 	for _, c := range []struct {
-		name string
-		uid  uint32
-		args []string
+		name  string
+		uid   uint32
+		args  []string
+		calls []string
+		table string // that others use meanwhile
 	}{
-		{"userfaultfd", 0, []string{"unfilled"}},
-		{"another file system", nobody, []string{"mapped", file}},
+		{"userfaultfd", 0, []string{"unfilled"}, reading, "open"},
+		{"another file system", nobody, []string{"mapped", file}, reading, "open"},
+		// Who writes holds the file's lock (fuse_direct_write_iter), and other writers
+		// of this table wait. Procfs has no such lock.
+		{"userfaultfd, writes", 0, []string{"unfilled"}, writing, "w"},
+		{"another file system, writes", nobody, []string{"mapped", file}, writing, "w"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := startWorld(t)
 			var all []*process
 			for range lab.Soak(3, 30) {
-				for _, call := range into {
+				for _, call := range c.calls {
 					all = append(all, w.startClient(c.uid, append(c.args, call)...))
 				}
 			}
@@ -91,10 +101,10 @@ func TestBuffers(t *testing.T) {
 			// Who lists the directory into such memory holds its lock, and whoever makes or
 			// removes a name there waits for that. In procfs it is the same.
 			for _, script := range []string{
-				"ls -l", "cat open seen w", "echo +192.0.2.1 > w", "echo +192.0.2.1 | tee -a w", ": > w", "stat w", "test ! -e new",
-				"chmod 644 w", "chown 0 w", "stat -f .",
+				"ls -l", "cat open seen w", "echo +192.0.2.1 > $t", "echo +192.0.2.1 | tee -a $t", ": > $t", "stat $t", "tail -n 1 $t",
+				"chmod 666 $t", "chown 0 $t", "stat -f .", "test ! -e new",
 			} {
-				if got := w.run(script); got.Code != 0 {
+				if got := w.run("t=" + c.table + "; " + script); got.Code != 0 {
 					t.Errorf("%s: %+v", script, got)
 				}
 			}
