@@ -108,14 +108,14 @@ func TestBuffers(t *testing.T) {
 					t.Errorf("%s: %+v", script, got)
 				}
 			}
-			for i, p := range all {
+			for _, p := range all {
 				select {
 				case <-p.ended:
-					t.Fatalf("%v has ended: %s", p.Args, &p.output)
+					t.Errorf("%v has ended: %s", p.Args, &p.output)
 				default:
 				}
-				w.kills(p, []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}[i%2])
 			}
+			w.killsAll(all, syscall.SIGTERM, syscall.SIGKILL)
 			w.end()
 		})
 	}
@@ -135,8 +135,6 @@ func TestFullPipes(t *testing.T) {
 		w.in(p, "splice")
 	}
 	w.goesOn()
-	for _, p := range all {
-		w.kills(p, syscall.SIGTERM)
-	}
+	w.killsAll(all, syscall.SIGTERM)
 	w.end()
 }

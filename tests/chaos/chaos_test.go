@@ -16,7 +16,10 @@ import (
 	"recentfs/tests/lab"
 )
 
-func TestMain(m *testing.M) { lab.Main(m) }
+func TestMain(m *testing.M) {
+	lab.Plain = true // its memory is compared
+	lab.Main(m)
+}
 
 // rules see each packet's source in "seen". "w" is for writers. Everybody may write
 // "open", once it was opened by chmod.
@@ -130,8 +133,14 @@ func (w *world) end() {
 // said waits until the daemon has said so.
 func (w *world) said(text string) {
 	w.Helper()
+	w.saidAfter(0, text)
+}
+
+// saidAfter is said after so many bytes of its output.
+func (w *world) saidAfter(from int, text string) {
+	w.Helper()
 	lab.Eventually(w, "it says "+text, func() error {
-		if said := w.d.Output.String(); !strings.Contains(said, text) {
+		if said := w.d.Output.String()[from:]; !strings.Contains(said, text) {
 			return errors.New(tail(said))
 		}
 		return nil

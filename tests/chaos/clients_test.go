@@ -57,25 +57,30 @@ func (w *world) startClient(uid uint32, args ...string) *process {
 	return w.startAs(uid, path, args...)
 }
 
-// patience is how long a client may take to end after a signal. The machine has other
-// things to do.
-const patience = 5 * time.Second
-
 // kills ends a client, and what it has started, by a signal.
 func (w *world) kills(p *process, s syscall.Signal) {
 	w.Helper()
-	start := time.Now()
-	if err := syscall.Kill(-p.Process.Pid, s); err != nil && !errors.Is(err, syscall.ESRCH) {
-		w.Fatal(err)
-	}
-	select {
-	case <-p.ended:
-		if d := time.Since(start); d > time.Second {
-			w.Logf("%v: %v took %v", p.Args, s, d)
+	w.killsAll([]*process{p}, s)
+}
+
+// killsAll ends all clients, by each of the signals in turn.
+func (w *world) killsAll(all []*process, signals ...syscall.Signal) {
+	w.Helper()
+	for i, p := range all {
+		if err := syscall.Kill(-p.Process.Pid, signals[i%len(signals)]); err != nil && !errors.Is(err, syscall.ESRCH) {
+			w.Fatal(err)
 		}
-	case <-time.After(patience):
-		stack, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stack", p.Process.Pid))
-		w.Errorf("%v does not end after %v:\n%s", p.Args, s, stack)
+	}
+	// At once, but the machine may have other things to do.
+	const patience = 5 * time.Second
+	late := time.After(patience)
+	for _, p := range all {
+		select {
+		case <-p.ended:
+		case <-late:
+			stack, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stack", p.Process.Pid))
+			w.Fatalf("%v does not end:\n%s", p.Args, stack)
+		}
 	}
 }
 

@@ -60,9 +60,7 @@ func TestMountsEnd(t *testing.T) {
 				clients := []*process{w.start("sh", "-c", "cat w; :"), w.start("sh", "-c", "echo +192.0.2.1 > w; :")}
 				lab.Eventually(t, "the connection ends", func() error { return c.end(w, control) })
 				lab.Eventually(t, "the tables are back", func() error { return readTable(w.file("w")) })
-				for _, p := range clients {
-					w.kills(p, syscall.SIGKILL)
-				}
+				w.killsAll(clients, syscall.SIGKILL)
 			}
 			if n := len(w.d.Mounts()); n != 2 {
 				t.Errorf("there are %d mounts: %q", n, w.d.Mounts())
@@ -93,9 +91,7 @@ func TestKilledReaders(t *testing.T) {
 				w.start("sh", "-c", "exec cat open | sleep 100"))
 		}
 		time.Sleep(time.Duration(rand.IntN(int(40 * time.Millisecond)))) // somewhere in the middle
-		for _, p := range all {
-			w.kills(p, syscall.SIGKILL)
-		}
+		w.killsAll(all, syscall.SIGKILL)
 	}
 	w.end()
 }
@@ -113,8 +109,6 @@ func TestWatches(t *testing.T) {
 	}
 	w.goesOn()
 	w.d.Must("reload")
-	for _, p := range all {
-		w.kills(p, syscall.SIGTERM)
-	}
+	w.killsAll(all, syscall.SIGTERM)
 	w.end()
 }

@@ -125,16 +125,11 @@ func TestFullState(t *testing.T) {
 			for range lab.Soak(1, 20) {
 				from := len(w.d.Output.String())
 				c.break_(d)
-				w.said("tables are not saved, and go on: snapshot of table")
-				w.said(c.said)
+				w.saidAfter(from, "tables are not saved, and go on: snapshot of table")
+				w.saidAfter(from, c.said)
 				w.goesOn()
 				c.mend(d)
-				lab.Eventually(t, "they are saved again", func() error {
-					if said := w.d.Output.String()[from:]; !bytes.Contains([]byte(said), []byte("the tables are saved again")) {
-						return errors.New(tail(said))
-					}
-					return nil
-				})
+				w.saidAfter(from, "the tables are saved again")
 			}
 			if got := w.run("echo +192.0.2.99 > w"); got.Code != 0 {
 				t.Errorf("%+v", got)

@@ -23,14 +23,14 @@ func (s size) String() string {
 }
 
 // How much more a daemon may have after a case. Go ends no thread that it has once
-// made, and makes one for each system call that blocks at the same time. Its heap, and
-// what the race detector has beside it, is never the same twice. Cases do something a
-// thousand times, or hold hundreds of something: a leak of one each shows.
+// made, and makes one for each system call that blocks at the same time. Its heap is
+// never the same twice. Cases do something a thousand times, or hold hundreds of
+// something: a leak of one each shows.
 const (
 	moreDescriptors = 2 // a request of the control socket may be under way
 	moreThreads     = 24
 	moreMappings    = 60
-	moreMemory      = 48 << 10
+	moreMemory      = 12 << 10 // KiB
 )
 
 // measure measures the daemon.

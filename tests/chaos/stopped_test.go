@@ -24,9 +24,7 @@ func TestStopped(t *testing.T) {
 		patient = append(patient, w.start("cat", "w"), w.start("sh", "-c", "echo +192.0.2.3 > w"))
 	}
 	time.Sleep(time.Duration(lab.Soak(1, 60)) * time.Second) // as long as somebody stops it
-	for i, p := range killed {
-		w.kills(p, []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL}[i%2])
-	}
+	w.killsAll(killed, syscall.SIGTERM, syscall.SIGKILL)
 	resume()
 	for _, p := range patient {
 		w.ends(p)

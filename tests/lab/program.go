@@ -15,8 +15,12 @@ var (
 	buildErr  error  // written by buildOnce
 )
 
+// Plain builds the program without the race detector, whose own memory grows with all
+// that the program does. It is set before Main.
+var Plain bool
+
 // Program is the path of the program under test. The first call builds it, with
-// the race detector; Main removes it.
+// the race detector unless Plain is set; Main removes it.
 func Program(t testing.TB) string {
 	t.Helper()
 	buildOnce.Do(build)
@@ -36,7 +40,7 @@ func build() {
 		buildErr = fmt.Errorf("a directory for the program: %w", err)
 		return
 	}
-	cmd := exec.Command("go", "build", "-race", "-buildvcs=false",
+	cmd := exec.Command("go", "build", fmt.Sprintf("-race=%t", !Plain), "-buildvcs=false",
 		"-ldflags", "-X main.version=v0.0-test", "-o", program, "recentfs/cmd/recentfs")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		buildErr = fmt.Errorf("%v: %w\n%s", cmd, err, out)

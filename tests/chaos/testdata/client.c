@@ -75,13 +75,18 @@ static int ring(int op, int fd)
 	e->len = op == IORING_OP_WRITE ? 10 : PAGE;
 	unsigned *tail = (unsigned *)(sq + p.sq_off.tail), *head = (unsigned *)(cq + p.cq_off.head);
 	__atomic_store_n(tail, *tail + 1, __ATOMIC_RELEASE); /* the only entry is number 0 */
+	unsigned *done = (unsigned *)(cq + p.cq_off.tail);
 	int n = syscall(__NR_io_uring_enter, r, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0);
-	if (n > 0 && *head != __atomic_load_n((unsigned *)(cq + p.cq_off.tail), __ATOMIC_ACQUIRE)) {
-		struct io_uring_cqe *c = (struct io_uring_cqe *)(cq + p.cq_off.cqes) + (*head & (p.cq_entries - 1));
-		n = c->res;
-		__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+	/* A signal ends the wait, but not the call: without this, thousands come together. */
+	while (*head == __atomic_load_n(done, __ATOMIC_ACQUIRE)) {
+		n = syscall(__NR_io_uring_enter, r, 0, 1, IORING_ENTER_GETEVENTS, NULL, 0);
+		if (n < 0 && errno != EINTR)
+			return n;
 	}
-	if (n < 0 && n != -1)
+	struct io_uring_cqe *c = (struct io_uring_cqe *)(cq + p.cq_off.cqes) + (*head & (p.cq_entries - 1));
+	n = c->res;
+	__atomic_store_n(head, *head + 1, __ATOMIC_RELEASE);
+	if (n < 0)
 		errno = -n;
 	return n < 0 ? -1 : n;
 }
