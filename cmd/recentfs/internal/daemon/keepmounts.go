@@ -57,10 +57,14 @@ func (s *Server) keepMounts(ctx context.Context, ready func()) error {
 	if s.config.ProcNet {
 		kept = append(kept, &keptMount{name: "the cover of /proc/net", restore: s.host.RestoreCover, hidden: func() string { return "" }})
 	}
+	// Whoever renames the directory of a mount takes the mount along, and tells nobody.
+	renamed := time.NewTicker(renameTime)
+	defer renamed.Stop()
 	ready()
 	for {
 		select {
 		case <-changed:
+		case <-renamed.C:
 		case <-tables.mayHaveEnded():
 		case <-module.mayHaveEnded():
 		case <-retry(kept):
@@ -87,6 +91,9 @@ const (
 	shortestRest = 20 * time.Millisecond
 	longestRest  = time.Second
 )
+
+// renameTime is how long a rename goes unnoticed.
+const renameTime = 10 * time.Second
 
 func rest(look time.Duration) time.Duration {
 	return min(max(restFactor*look, shortestRest), longestRest)
