@@ -16,17 +16,16 @@ import (
 // namespace, where nothing is mounted on it.
 func TestMountPoint(t *testing.T) {
 	for _, c := range []struct {
-		name, script string // $m is the mount point, $d another directory
+		name, script string // $m is the mount point, in $a, and $d another directory
 		said         string // what the daemon says of it; empty: it mounts again by itself
 		undo         string
 	}{
 		{"removed", "umount $m; rmdir $m", "", ""},
-		{"removed with what is above", "umount $m $m.module; rm -rf ${m%/*}", "", ""},
-		{"renamed", "umount $m; mv $m $m.old", "", ""},
-		{"what is above is renamed", "umount $m $m.module; mv ${m%/*} ${m%/*}.old", "", ""},
-		{"a file in its place", "umount $m; rmdir $m; echo a file > $m", "is not a directory", "rm $m"},
-		{"a link in its place", "umount $m; rmdir $m; ln -s $d $m", "remove that link", "rm $m"},
-		{"what is above is a link", "umount $m $m.module; rm -r ${m%/*}; ln -s $d ${m%/*}", "remove that link", "rm ${m%/*}"},
+		{"removed with what is above", "umount $m $m.module; mv $a $d/old; rm -r $d/old", "", ""},
+		{"what is above is renamed", "mv $a $a.old", "", ""},
+		{"a file in its place", "umount $m; mv $m $m.old; echo a file > $m; rmdir $m.old", "is not a directory", "rm $m"},
+		{"a link in its place", "umount $m; mv $m $m.old; ln -s $d $m; rmdir $m.old", "remove that link", "rm $m"},
+		{"what is above is a link", "umount $m $m.module; mv $a $d/old; ln -s $d $a; rm -r $d/old", "remove that link", "rm $a"},
 		{"files under it", "umount $m; mkdir $m/dir; rmdir $m/dir; echo +192.0.2.1 > $m/w", "", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -48,7 +47,7 @@ func TestMountPoint(t *testing.T) {
 			other := lab.TempDir(t)
 			elsewhere := func(script string) {
 				t.Helper()
-				got := w.d.NS.Run(t, "unshare", "--mount", "--propagation", "private", "sh", "-euc", "m="+w.d.Mount+"; d="+other+"; "+script)
+				got := w.d.NS.Run(t, "unshare", "--mount", "--propagation", "private", "sh", "-euc", "m="+w.d.Mount+"; a=${m%/*}; d="+other+"; "+script)
 				if got.Code != 0 {
 					t.Fatalf("%s: %+v", script, got)
 				}
