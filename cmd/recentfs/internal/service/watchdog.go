@@ -14,11 +14,9 @@ const (
 	// looksPerInterval is how often a watchdog looks within the service manager's
 	// interval.
 	looksPerInterval = 4
-	// hungLooks is in how many looks, one after the other, the same work is at work
-	// if it hangs: it is so for half of the interval. A process that was stopped finds
-	// in its first look after that what it found in the last one before. So it takes a
-	// third one.
-	hungLooks = looksPerInterval/2 + 1
+	// hungLooks is in how many looks, one after the other, the same work is at work if it
+	// hangs. So one that begins to hang is ended within the interval.
+	hungLooks = looksPerInterval
 )
 
 // watchdog tells the service manager that the process works, or that something hangs.
@@ -28,8 +26,10 @@ type watchdog struct {
 	atWork iter.Seq2[string, uint64]
 	every  time.Duration // from look to look
 	after  func(time.Duration) <-chan time.Time
+	now    func() time.Time
 	notify func(state string)
 
+	last  time.Time    // when it looked last
 	looks map[work]int // in how many looks the work was found, up to the last one
 	hangs string       // what is said to hang, or nothing
 }
@@ -53,7 +53,7 @@ func Watch(atWork iter.Seq2[string, uint64]) (stop func()) {
 	// The signal that ends a process that hangs (SIGABRT) shows where everything is.
 	debug.SetTraceback("all")
 	stopped := make(chan struct{})
-	w := &watchdog{atWork: atWork, every: every, after: time.After, notify: Notify}
+	w := &watchdog{atWork: atWork, every: every, after: time.After, now: time.Now, notify: Notify}
 	go w.run(stopped)
 	return func() { close(stopped) }
 }
@@ -81,6 +81,13 @@ func (w *watchdog) run(stopped <-chan struct{}) {
 
 // look looks at what is at work, and tells the service manager.
 func (w *watchdog) look() {
+	// It is late where many others want the processor. Then whoever is at work may not
+	// have had it, and hangs no more than we do.
+	now := w.now()
+	if now.Sub(w.last) > w.every+w.every/looksPerInterval {
+		w.looks = nil
+	}
+	w.last = now
 	before := w.looks
 	w.looks = make(map[work]int)
 	hangs := ""

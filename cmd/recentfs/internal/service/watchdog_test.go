@@ -18,7 +18,7 @@ import (
 
 // TestLook has looks find what is at work, and tells what the service manager hears.
 func TestLook(t *testing.T) {
-	const why = "a for 5s"
+	const why = "a for 7.5s"
 	const hung = why + ": recentfs hangs, and is to be ended and started again"
 	for _, c := range []struct {
 		name  string
@@ -28,12 +28,13 @@ func TestLook(t *testing.T) {
 	}{
 		{"nothing", [][]string{{}, {}, {}}, []string{"1", "1", "1"}, nil},
 		{"other work all the time", [][]string{{"a 1", "b 7"}, {"a 2"}, {"a 3", "b 8"}, {"a 4"}}, []string{"1", "1", "1", "1"}, nil},
-		{"it takes a while", [][]string{{"a 1"}, {"a 1"}, {"a 2"}, {"a 2"}, {}}, []string{"1", "1", "1", "1", "1"}, nil},
-		{"with a break", [][]string{{"a 1"}, {"a 1"}, {}, {"a 1"}, {"a 1"}}, []string{"1", "1", "1", "1", "1"}, nil},
-		{"the same number of others", [][]string{{"a 1"}, {"b 1"}, {"a 1"}, {"b 1"}}, []string{"1", "1", "1", "1"}, nil},
-		{"it hangs", [][]string{{"a 1"}, {"a 1"}, {"a 1"}, {"a 1"}, {"a 1"}}, []string{"1", "1", "trigger"}, []string{hung}},
-		{"it hangs beside what works", [][]string{{"b 1", "a 1"}, {"a 1", "b 2"}, {"b 3", "a 1", "c 1"}}, []string{"1", "1", "trigger"}, []string{hung}},
-		{"it goes on", [][]string{{"a 1"}, {"a 1"}, {"a 1"}, {"a 2"}, {"a 2"}, {"a 2"}}, []string{"1", "1", "trigger", "1", "1", "trigger"},
+		{"it takes a while", [][]string{{"a 1"}, {"a 1"}, {"a 1"}, {"a 2"}, {"a 2"}, {"a 2"}, {}}, []string{"1", "1", "1", "1", "1", "1", "1"}, nil},
+		{"with a break", [][]string{{"a 1"}, {"a 1"}, {"a 1"}, {}, {"a 1"}, {"a 1"}, {"a 1"}}, []string{"1", "1", "1", "1", "1", "1", "1"}, nil},
+		{"the same number of others", [][]string{{"a 1"}, {"b 1"}, {"a 1"}, {"b 1"}, {"a 1"}}, []string{"1", "1", "1", "1", "1"}, nil},
+		{"it hangs", [][]string{{"a 1"}, {"a 1"}, {"a 1"}, {"a 1"}, {"a 1"}}, []string{"1", "1", "1", "trigger"}, []string{hung}},
+		{"it hangs beside what works", [][]string{{"b 1", "a 1"}, {"a 1", "b 2"}, {"a 1"}, {"b 3", "a 1", "c 1"}}, []string{"1", "1", "1", "trigger"}, []string{hung}},
+		{"the processor is busy", [][]string{{"a 1"}, {"a 1"}, {"late", "a 1"}, {"a 1"}, {"a 1"}, {"a 1"}}, []string{"1", "1", "1", "1", "1", "trigger"}, []string{hung}},
+		{"it goes on", [][]string{{"a 1"}, {"a 1"}, {"a 1"}, {"a 1"}, {"a 2"}, {"a 2"}, {"a 2"}, {"a 2"}}, []string{"1", "1", "1", "trigger", "1", "1", "1", "trigger"},
 			[]string{hung, "a: it goes on", hung}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -42,11 +43,15 @@ func TestLook(t *testing.T) {
 			logrus.AddHook(&log)
 			var told, said []string
 			n := 0
-			stopped, now := make(chan struct{}), make(chan time.Time)
-			close(now)
+			stopped, atOnce := make(chan struct{}), make(chan time.Time)
+			close(atOnce)
+			now := time.Now()
 			w := watchdog{
 				atWork: func(yield func(string, uint64) bool) {
 					for _, found := range c.looks[n] {
+						if found == "late" {
+							continue
+						}
 						var what string
 						var number uint64
 						if _, err := fmt.Sscan(found, &what, &number); err != nil {
@@ -63,11 +68,16 @@ func TestLook(t *testing.T) {
 						t.Errorf("it looks again after %v", d)
 					}
 					if n++; n < len(c.looks) {
-						return now
+						now = now.Add(d)
+						if slices.Contains(c.looks[n], "late") {
+							now = now.Add(d/4 + 1)
+						}
+						return atOnce
 					}
 					close(stopped)
 					return nil
 				},
+				now: func() time.Time { return now },
 				notify: func(state string) {
 					status, state, _ := strings.Cut("\n"+state, "\nWATCHDOG=")
 					if (status != "") != (status == "\nSTATUS="+why && state == "trigger") {
