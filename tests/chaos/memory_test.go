@@ -118,7 +118,7 @@ func TestMemoryLimit(t *testing.T) {
 			s := w.d.NS.NewSources(t)
 			g.set(g.used() + spare)
 			if !c.killed {
-				w.flood(s, lab.Soak(addresses, 20*addresses))
+				w.flood(s, lab.Soak(addresses/4, 20*addresses))
 				w.end()
 				if n := g.killed(); n > 0 {
 					t.Errorf("%d processes were killed", n)
