@@ -88,7 +88,7 @@ func knock(client, server net.PacketConn) error {
 	if _, err := client.WriteTo([]byte("knock"), server.LocalAddr()); err != nil {
 		return err
 	}
-	if err := server.SetReadDeadline(time.Now().Add(2 * lab.Patience)); err != nil {
+	if err := server.SetReadDeadline(time.Now().Add(2*lab.Patience + stopped)); err != nil {
 		return err
 	}
 	_, _, err := server.ReadFrom(make([]byte, 8))

@@ -9,6 +9,9 @@ import (
 	"recentfs/tests/lab"
 )
 
+// stopped is how long TestStopped stops the daemon.
+var stopped = time.Duration(lab.Soak(1, 60)) * time.Second
+
 // TestStopped stops the daemon under load. Who asks it waits, and can be killed. When it
 // goes on, so do all others.
 func TestStopped(t *testing.T) {
@@ -23,7 +26,7 @@ func TestStopped(t *testing.T) {
 		}
 		patient = append(patient, w.start("cat", "w"), w.start("sh", "-c", "echo +192.0.2.3 > w"))
 	}
-	time.Sleep(time.Duration(lab.Soak(1, 60)) * time.Second) // as long as somebody stops it
+	time.Sleep(stopped) // as long as somebody stops it
 	w.killsAll(killed, syscall.SIGTERM, syscall.SIGKILL)
 	resume()
 	for _, p := range patient {
