@@ -172,7 +172,7 @@ func TestWatchdogIsCalm(t *testing.T) {
 			reloads.Add(1)
 		}
 	})
-	for range lab.Soak(5, 400) {
+	for n := lab.Soak(5, 400); n > 0 && lab.Child(t, d.Process()) == worker; n-- {
 		l.goOn()
 	}
 	stop.Store(true)

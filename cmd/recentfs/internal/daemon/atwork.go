@@ -17,7 +17,8 @@ type watchedQueue struct {
 }
 
 // decided counts packets of the batch that is at work. A batch takes long where each of
-// its packets has to wait for a table, behind many readers.
+// its packets has to wait for a table, behind many readers. Where these get on, so does
+// even one packet.
 func (q *watchedQueue) decided() uint64 {
 	if q.rules == nil {
 		return 0
@@ -35,7 +36,7 @@ func (s *Server) AtWork(yield func(what string, number uint64) bool) {
 	moved, passed := s.answers.module.Progress()
 	for _, q := range s.watchedQueues() {
 		for what, round := range q.AtWork {
-			if !yield(q.explain(fmt.Errorf("queue %d: %s", q.number, what)).Error(), round+moved+q.decided()) {
+			if !yield(q.explain(fmt.Errorf("queue %d: %s", q.number, what)).Error(), round+moved+passed+q.decided()) {
 				return
 			}
 		}
