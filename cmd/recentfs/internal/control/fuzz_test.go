@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/sirupsen/logrus"
@@ -22,25 +23,26 @@ func FuzzRequests(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	changed := false
+	var changed atomic.Bool // and uid: the race detector does not see what comes by sockets
+	var uid atomic.Uint32
 	d := quick()
 	reload, save, load := d.reload, d.save, d.load
-	d.reload = func(w io.Writer) error { changed = true; return reload(w) }
-	d.save = func() error { changed = true; return save() }
+	d.reload = func(w io.Writer) error { changed.Store(true); return reload(w) }
+	d.save = func() error { changed.Store(true); return save() }
 	d.load = func(w io.Writer, r io.Reader, netns string, pid int) error {
-		changed = true
+		changed.Store(true)
 		return load(w, r, netns, pid)
 	}
-	from := peer{}
-	s.limiter.peerOf = func(net.Conn) peer { return from }
+	s.limiter.peerOf = func(net.Conn) peer { return peer{uid: uid.Load()} }
 	ended := make(chan error, 1)
 	go func() { ended <- s.Serve(d) }()
 	defer func() { s.Close(); <-ended }()
 
 	f.Fuzz(func(t *testing.T, other bool, text []byte) {
-		from, changed = peer{}, false
+		changed.Store(false)
+		uid.Store(0)
 		if other {
-			from.uid = uint32(os.Geteuid()) + 1
+			uid.Store(uint32(os.Geteuid()) + 1)
 		}
 		conn, err := net.Dial("unix", path)
 		if err != nil {
@@ -52,7 +54,7 @@ func FuzzRequests(f *testing.F) {
 			t.Fatal(err)
 		}
 		_, _ = io.Copy(io.Discard, conn) // until it has answered, or closed
-		if changed && other {
+		if changed.Load() && other {
 			t.Fatalf("another user has changed something by %q", text)
 		}
 		var answer strings.Builder
