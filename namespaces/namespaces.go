@@ -58,6 +58,14 @@ func Open(path string) (*Namespace, error) {
 	if err != nil {
 		return nil, err
 	}
+	return of(f, path)
+}
+
+// Held is the namespace of a file that File returned, maybe in another process. It has
+// the file.
+func Held(f *os.File) (*Namespace, error) { return of(f, f.Name()) }
+
+func of(f *os.File, path string) (*Namespace, error) {
 	var st unix.Stat_t
 	if kind, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_NSTYPE); err != nil || kind != unix.CLONE_NEWNET {
 		f.Close()
@@ -90,6 +98,9 @@ func (n *Namespace) reopenInside() error {
 
 // File is the namespace's file, for as long as it is not closed.
 func (n *Namespace) File() *os.File { return n.file }
+
+// ID identifies the namespace.
+func (n *Namespace) ID() ID { return n.id }
 
 // Close closes the namespace's file.
 func (n *Namespace) Close() error { return n.file.Close() }

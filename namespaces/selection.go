@@ -182,6 +182,12 @@ func (s *Selection) Names(name string) bool {
 // exists.
 func (s *Selection) CouldSelect(name string) bool { return s.all || s.Names(name) }
 
+// IsThere reports whether the namespace is in the place where it was found.
+func (f Found) IsThere() bool {
+	id, err := identify(f.Path)
+	return err == nil && id == f.ID
+}
+
 // CouldSelectPath reports whether a namespace is selected where it is at that path.
 func (s *Selection) CouldSelectPath(path string) bool {
 	if slices.ContainsFunc(s.places, func(p place) bool { return p.path == path }) {

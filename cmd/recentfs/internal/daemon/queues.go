@@ -32,7 +32,7 @@ func (i *instance) openQueue(n uint16) (*nfqueue.Queue, error) {
 }
 
 func (i *instance) openOrAdopt(n uint16) (*nfqueue.Queue, error) {
-	socket, err := i.host.QueueSocket(i.found)
+	socket, err := i.host.QueueSocket(i.found, i.held)
 	if err != nil {
 		return nil, fmt.Errorf("queue %d: %w", n, err)
 	}
@@ -50,7 +50,7 @@ func (i *instance) openOrAdopt(n uint16) (*nfqueue.Queue, error) {
 		}
 		i.outliving.drop(name)
 		logrus.Warn(i.explain(fmt.Errorf("%w: it begins anew, and the packets that waited are dropped", err)))
-		if socket, err = i.host.QueueSocket(i.found); err != nil {
+		if socket, err = i.host.QueueSocket(i.found, i.held); err != nil {
 			return nil, fmt.Errorf("queue %d: %w", n, err)
 		}
 	}

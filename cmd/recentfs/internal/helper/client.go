@@ -211,8 +211,8 @@ func (c *Client) Hold(f namespaces.Found) (*os.File, error) {
 }
 
 // QueueSocket implements Host.
-func (c *Client) QueueSocket(f namespaces.Found) (nfqueue.Socket, error) {
-	_, got, err := c.ask(request{Do: queueSocket, Found: f})
+func (c *Client) QueueSocket(f namespaces.Found, held *os.File) (nfqueue.Socket, error) {
+	_, got, err := c.ask(request{Do: queueSocket, Found: f}, int(held.Fd()))
 	if err == nil && len(got) != 1 && len(got) != 2 {
 		closeAll(got)
 		err = fmt.Errorf("the helper has sent %d descriptors, not a socket and the list of queues", len(got))

@@ -24,6 +24,8 @@ import (
 	"path/filepath"
 	"slices"
 
+	"golang.org/x/sys/unix"
+
 	"recentfs/capture/nfqueue"
 	"recentfs/fs"
 	"recentfs/fs/procnet"
@@ -51,8 +53,9 @@ type Host interface {
 	Watch(changed func()) (stop func(), err error)
 	// Hold opens one of them, which then exists at least until the file is closed.
 	Hold(f namespaces.Found) (*os.File, error)
-	// QueueSocket opens a socket for a queue in one of them.
-	QueueSocket(f namespaces.Found) (nfqueue.Socket, error)
+	// QueueSocket opens a socket for a queue in one of them, which Hold has opened. Its
+	// name is not touched: whoever opens that keeps others from unmounting it.
+	QueueSocket(f namespaces.Found, held *os.File) (nfqueue.Socket, error)
 	// NetnsOf is the network namespace of a process.
 	NetnsOf(pid int) (namespaces.ID, error)
 	// CheckProcesses says for which processes NetnsOf has no answer.
@@ -184,7 +187,10 @@ func (o *Own) Watch(changed func()) (stop func(), err error) { return o.selectio
 
 // Hold implements Host.
 func (o *Own) Hold(f namespaces.Found) (*os.File, error) {
-	ns, err := o.open(f)
+	if err := o.mayEnter(f); err != nil {
+		return nil, err
+	}
+	ns, err := f.Open()
 	if err != nil {
 		return nil, err
 	}
@@ -192,21 +198,31 @@ func (o *Own) Hold(f namespaces.Found) (*os.File, error) {
 }
 
 // QueueSocket implements Host.
-func (o *Own) QueueSocket(f namespaces.Found) (s nfqueue.Socket, err error) {
-	ns, err := o.open(f)
+func (o *Own) QueueSocket(f namespaces.Found, held *os.File) (s nfqueue.Socket, err error) {
+	if err := o.mayEnter(f); err != nil {
+		return s, err
+	}
+	fd, err := unix.FcntlInt(held.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return s, fmt.Errorf("network namespace %s: dup: %w", f.Path, err)
+	}
+	ns, err := namespaces.Held(os.NewFile(uintptr(fd), f.Path))
 	if err != nil {
 		return s, err
 	}
 	defer ns.Close()
+	if ns.ID() != f.ID || !f.IsThere() {
+		return s, namespaces.ErrGone
+	}
 	err = ns.Do(func() (err error) { s, err = nfqueue.OpenSocket(); return err })
 	return s, err
 }
 
-func (o *Own) open(f namespaces.Found) (*namespaces.Namespace, error) {
+func (o *Own) mayEnter(f namespaces.Found) error {
 	if !o.selection.CouldSelectPath(f.Path) {
-		return nil, fmt.Errorf("network namespace %s is not allowed: give the helper --netns too", f.Path)
+		return fmt.Errorf("network namespace %s is not allowed: give the helper --netns too", f.Path)
 	}
-	return f.Open()
+	return nil
 }
 
 // NetnsOf implements Host.

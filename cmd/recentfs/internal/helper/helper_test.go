@@ -78,25 +78,44 @@ func TestNamespaces(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	still, err := all["own"].Hold(present[1]) // it exists after its name
+	if err != nil || present[1].Name != "gone" {
+		t.Fatal(present, err)
+	}
+	defer still.Close()
 	if err := lab.Detach("gone"); err != nil {
 		t.Fatal(err)
 	}
+	plain, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer plain.Close()
 	for name, host := range all {
 		t.Run(name, func(t *testing.T) {
 			if got, err := host.Present(); err != nil || len(got) != 1 || got[0].Name != "dmz" {
 				t.Errorf("%v, %v", got, err)
 			}
 			for _, f := range present {
-				held, heldErr := host.Hold(f)
-				socket, socketErr := host.QueueSocket(f)
+				held, err := host.Hold(f)
 				if f.Name == "gone" {
-					if !errors.Is(heldErr, namespaces.ErrGone) || !errors.Is(socketErr, namespaces.ErrGone) {
-						t.Errorf("%v, %v, want that it is gone", heldErr, socketErr)
+					if _, late := host.QueueSocket(f, still); !errors.Is(err, namespaces.ErrGone) || !errors.Is(late, namespaces.ErrGone) {
+						t.Errorf("%v, %v, want that it is gone", err, late)
 					}
 					continue
 				}
-				if heldErr != nil || socketErr != nil {
-					t.Fatal(heldErr, socketErr)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := host.QueueSocket(f, still); !errors.Is(err, namespaces.ErrGone) {
+					t.Errorf("a socket in one namespace by the file of another: %v", err)
+				}
+				if _, err := host.QueueSocket(f, plain); err == nil || !strings.Contains(err.Error(), "is no network namespace") {
+					t.Errorf("a socket in a namespace by a plain file: %v", err)
+				}
+				socket, err := host.QueueSocket(f, held)
+				if err != nil {
+					t.Fatal(err)
 				}
 				var stat unix.Stat_t
 				if err := unix.Fstat(int(held.Fd()), &stat); err != nil || stat.Ino != f.ID.Ino {
@@ -119,7 +138,7 @@ func TestNamespaces(t *testing.T) {
 			if _, err := host.Hold(other); err == nil || !strings.Contains(err.Error(), "not allowed") {
 				t.Errorf("another one is held: %v", err)
 			}
-			if _, err := host.QueueSocket(other); err == nil || !strings.Contains(err.Error(), "not allowed") {
+			if _, err := host.QueueSocket(other, still); err == nil || !strings.Contains(err.Error(), "not allowed") {
 				t.Errorf("a socket in another one: %v", err)
 			}
 			mine, err := namespaces.Of(os.Getpid())

@@ -9,13 +9,13 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"recentfs/capture/nfqueue"
 	"recentfs/fs"
+	"recentfs/namespaces"
 )
 
 // do carries a request out. It fills in the answer, and returns the descriptors to give.
 func (s *server) do(r *request, fds []int, a *answer) (give []int, err error) {
-	if len(fds) > 1 || len(fds) == 1 && r.Do != attach {
+	if len(fds) > 1 || len(fds) == 1 && r.Do != attach && r.Do != queueSocket || len(fds) == 0 && r.Do == queueSocket {
 		return nil, fmt.Errorf("%d descriptors are not what %q takes: %w", len(fds), r.Do, unix.EINVAL)
 	}
 	switch r.Do {
@@ -46,16 +46,28 @@ func (s *server) do(r *request, fds []int, a *answer) (give []int, err error) {
 	case hold:
 		give, err = duplicated(s.own.Hold(r.Found))
 	case queueSocket:
-		var socket nfqueue.Socket
-		if socket, err = s.own.QueueSocket(r.Found); err == nil {
-			give, err = socket.Files()
-		}
+		give, err = s.queueSocket(r.Found, fds[0])
 	case open:
 		give, err = duplicated(s.own.Open(r.File))
 	default:
 		err = fmt.Errorf("nobody knows how to do %q: are the daemon and the helper of one version? %w", r.Do, unix.EINVAL)
 	}
 	return give, err
+}
+
+// queueSocket opens a socket in the namespace of a descriptor.
+func (s *server) queueSocket(f namespaces.Found, held int) (give []int, err error) {
+	fd, err := unix.FcntlInt(uintptr(held), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	file := file(fd, f.Path)
+	defer file.Close()
+	socket, err := s.own.QueueSocket(f, file)
+	if err != nil {
+		return nil, err
+	}
+	return socket.Files()
 }
 
 // duplicated is a copy of a file's descriptor, and closes the file.
