@@ -10,6 +10,7 @@ import (
 
 	"recentfs/cmd/recentfs/internal/handover"
 	"recentfs/cmd/recentfs/internal/helper"
+	"recentfs/cmd/recentfs/internal/service"
 )
 
 func mountHelperCommand() *cobra.Command {
@@ -33,6 +34,10 @@ the same variables: set both in /etc/default/recentfs.`,
 				return err
 			}
 			allowed.KernelLog = logPackets == "kmsg"
+			// One that hangs, as when somebody stops it, is ended: the next start of the
+			// service would wait for it, and packets would wait for the service.
+			stop := service.Watch(func(func(string, uint64) bool) {})
+			defer stop()
 			return helper.Serve(socket, allowed)
 		}),
 	}

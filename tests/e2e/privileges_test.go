@@ -3,6 +3,7 @@ package e2e
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -31,6 +32,14 @@ func status(t *testing.T, file, field string) string {
 func TestShed(t *testing.T) {
 	const needed = 1<<1 | 1<<12 | 1<<19 | 1<<21 | 1<<0 // DAC_OVERRIDE, NET_ADMIN, SYS_PTRACE, SYS_ADMIN, CHOWN
 	d := lab.NewDaemon(t, lab.NewNetns(t), oneTable("T"))
+	setpriv, err := exec.LookPath("setpriv")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Prepare = func(cmd *exec.Cmd) { // whoever starts it may have it inherit some
+		cmd.Args = append([]string{setpriv, "--inh-caps=+net_raw,+kill", cmd.Path}, cmd.Args[1:]...)
+		cmd.Path = setpriv
+	}
 	d.Start("--state", d.Dir+"/state", "--keep")
 	for _, c := range []struct {
 		who    string
@@ -129,5 +138,21 @@ func TestUnprivilegedService(t *testing.T) {
 	}
 	if got := s.Sh("grep fuse.recentfs /proc/mounts || :; ls -A /run/recentfs 2> /dev/null || :"); got != "" {
 		t.Errorf("a stop leaves %s", got)
+	}
+}
+
+// TestHelperHangs has the helper hang when the service needs it to start again. It is
+// ended, and nobody waits for long.
+func TestHelperHangs(t *testing.T) {
+	s := newService(t)
+	s.Write("/etc/recentfs/rules", oneTable("T"), 0o644)
+	s.Sh(`
+		systemctl start recentfs
+		echo +192.0.2.1 > /run/recentfs/xt_recent/T
+		systemctl kill -s STOP recentfs-helper
+		kill -9 $(systemctl show -P MainPID recentfs)
+		timeout 60 grep -q 192.0.2.1 /run/recentfs/xt_recent/T`)
+	if got := s.Sh("systemctl show -P Result recentfs-helper; systemctl is-active recentfs"); got != "success\nactive\n" {
+		t.Errorf("the helper and the service: %s", got)
 	}
 }

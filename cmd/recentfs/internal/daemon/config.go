@@ -108,6 +108,9 @@ func ReadRules(file, flag string, p recent.Params, warn func(string)) (*ruleset.
 		text, err = os.ReadFile(file)
 	}
 	if err != nil {
+		if errors.Is(err, os.ErrPermission) && os.Geteuid() != 0 {
+			return nil, fmt.Errorf("rules: %w: let the user that recentfs runs as read it, or name another file by %s", err, flag)
+		}
 		return nil, fmt.Errorf("rules: %w: name a file by %s", err, flag)
 	}
 	rules, err := ruleset.Parse(file, text, p)

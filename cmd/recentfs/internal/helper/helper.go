@@ -93,6 +93,24 @@ func (a *Allowed) equals(b *Allowed) bool {
 	return filepath.Clean(a.Mountpoint) == filepath.Clean(b.Mountpoint) && slices.Equal(a.Netns, b.Netns) && a.ProcNet == b.ProcNet && a.KernelLog == b.KernelLog
 }
 
+// check refuses a mount point that has directories above it, but for the next one, which
+// are not root's: their owner could put links in the place of others below them.
+func (a *Allowed) check() error {
+	for dir := filepath.Dir(filepath.Dir(filepath.Clean(a.Mountpoint))); ; dir = filepath.Dir(dir) {
+		var stat unix.Stat_t
+		err := unix.Lstat(dir, &stat)
+		if err != nil && !errors.Is(err, unix.ENOENT) {
+			return fmt.Errorf("mount point %s: %w", a.Mountpoint, &os.PathError{Op: "stat", Path: dir, Err: err})
+		}
+		if err == nil && (stat.Uid != 0 || stat.Mode&unix.S_IFMT != unix.S_IFDIR) {
+			return fmt.Errorf("mount point %s: %s is not a directory of root: choose another, by --mountpoint", a.Mountpoint, dir)
+		}
+		if dir == "/" || dir == "." {
+			return nil
+		}
+	}
+}
+
 // dirs are the directories to mount on.
 func (a *Allowed) dirs() []string { return []string{a.Mountpoint, fs.ModuleDir(a.Mountpoint)} }
 

@@ -15,6 +15,7 @@ import (
 
 	"recentfs/fs"
 	"recentfs/fs/device"
+	"recentfs/tests/lab"
 )
 
 // mountsBelow are the mounts of recentfs in a directory.
@@ -56,6 +57,7 @@ func TestRefused(t *testing.T) {
 		{"is another there", request{Do: there, Site: fs.Site{Dir: "/proc"}}, nil, "only"},
 		{"remove another", request{Do: detach, Ended: true, Site: fs.Site{Dir: a.Mountpoint, Created: []string{victim}}}, nil, "no directory above"},
 		{"remove half a name", request{Do: detach, Ended: true, Site: fs.Site{Dir: a.Mountpoint, Created: []string{a.Mountpoint[:len(a.Mountpoint)-1]}}}, nil, "no directory above"},
+		{"abandon another file system", request{Do: abandon, Dev: 1}, nil, "is not mounted on"},
 		{"abandon on another", request{Do: abandon, Dev: 1, Dir: victim}, nil, "only"},
 		{"a file in place of the device", request{Do: attach, Site: fs.Site{Dir: a.Mountpoint}}, []int{0}, "not the FUSE device"},
 		{"a descriptor too many", request{Do: attach, Site: fs.Site{Dir: a.Mountpoint}}, []int{0, 0}, "descriptors are not what"},
@@ -80,6 +82,29 @@ func TestRefused(t *testing.T) {
 	}
 	if _, err := c.Present(); err != nil {
 		t.Errorf("then nobody answers: %v", err)
+	}
+}
+
+// TestUnsafeMountpoint allows a mount point below a directory of another user. Its owner
+// could lead the helper elsewhere.
+func TestUnsafeMountpoint(t *testing.T) {
+	lab.NeedRoot(t)
+	base := lab.TempDir(t)
+	theirs := filepath.Join(base, "theirs")
+	if err := errors.Join(os.Mkdir(theirs, 0o755), os.Chown(theirs, 65534, 65534), os.Symlink(base, filepath.Join(base, "link"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ mountpoint, refused string }{
+		{theirs + "/xt_recent", ""},
+		{base + "/new/xt_recent", ""},
+		{theirs + "/below/xt_recent", theirs},
+		{theirs + "/below/more/xt_recent", theirs},
+		{base + "/link/new/xt_recent", base + "/link"},
+	} {
+		err := (&Allowed{Mountpoint: c.mountpoint}).check()
+		if (err == nil) != (c.refused == "") || err != nil && !strings.Contains(err.Error(), c.refused+" is not a directory of root") {
+			t.Errorf("%s: %v, want %q", c.mountpoint, err, c.refused)
+		}
 	}
 }
 
@@ -160,7 +185,7 @@ func FuzzRequest(f *testing.F) {
 	s.end = func() {}
 	f.Fuzz(func(t *testing.T, text []byte) {
 		var r request
-		if json.Unmarshal(text, &r) == nil && (r.Do == uncover || r.Do == abandon || r.Do == watch) {
+		if json.Unmarshal(text, &r) == nil && (r.Do == uncover || r.Do == watch) {
 			return // they do what they are asked for
 		}
 		fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)

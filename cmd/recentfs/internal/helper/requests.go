@@ -34,7 +34,9 @@ func (s *server) do(r *request, fds []int, a *answer) (give []int, err error) {
 		if r.Dir != "" && !slices.Contains(s.dirs, r.Dir) {
 			return nil, s.otherDir(r.Dir)
 		}
-		err = s.own.Abandon(r.Dev, r.Dir)
+		if err = s.isOurs(r.Dev); err == nil {
+			err = s.own.Abandon(r.Dev, r.Dir)
+		}
 	case cover, uncover, restoreCover, refreshCover:
 		err = s.doCover(r, a)
 	case present:
@@ -53,6 +55,16 @@ func (s *server) do(r *request, fds []int, a *answer) (give []int, err error) {
 		err = fmt.Errorf("nobody knows how to do %q: are the daemon and the helper of one version? %w", r.Do, unix.EINVAL)
 	}
 	return give, err
+}
+
+// isOurs refuses a file system that is on none of the directories.
+func (s *server) isOurs(dev uint64) error {
+	for _, dir := range s.dirs {
+		if there, err := s.own.There(&fs.Site{Dir: dir, Dev: dev}); there || err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("file system %d is not mounted on %s: %w", dev, strings.Join(s.dirs, " or "), unix.EPERM)
 }
 
 // queueSocket opens a socket in the namespace of a descriptor.

@@ -49,7 +49,11 @@ func Serve(socket *net.UnixListener, allowed Allowed) error {
 	if err := unix.Lstat(path, &stat); err != nil {
 		return fmt.Errorf("socket of the helper: %w", &os.PathError{Op: "stat", Path: path, Err: err})
 	}
-	own, err := NewOwn(allowed)
+	err := allowed.check()
+	var own *Own
+	if err == nil {
+		own, err = NewOwn(allowed)
+	}
 	if err != nil {
 		refuse(socket, err)
 		return err

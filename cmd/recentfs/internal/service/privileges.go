@@ -12,6 +12,7 @@ import (
 
 	"github.com/elastic/go-seccomp-bpf"
 	"github.com/elastic/go-seccomp-bpf/arch"
+	"github.com/sirupsen/logrus"
 	"golang.org/x/sys/unix"
 )
 
@@ -48,12 +49,16 @@ func Shed(hasHelper bool) error {
 			continue
 		}
 		if err := unix.Prctl(unix.PR_CAPBSET_DROP, c, 0, 0, 0); err != nil {
-			return nil // we have not what it takes, and so have not much
+			logrus.Warnf("recentfs keeps all its capabilities: it may not give them away (CAP_SETPCAP): %v", err)
+			return nil
 		}
 		shed = true
 	}
 	if !shed {
 		return nil
+	}
+	if err := clearInherited(); err != nil {
+		return err
 	}
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("no_new_privs: %w", err)
@@ -63,6 +68,24 @@ func Shed(hasHelper bool) error {
 		return err
 	}
 	return fmt.Errorf("execute %s once more, with fewer capabilities: %w", program, syscall.Exec(program, os.Args, os.Environ()))
+}
+
+// clearInherited clears the sets of the thread that would add to what the program gets.
+func clearInherited() error {
+	if err := unix.Prctl(unix.PR_CAP_AMBIENT, unix.PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0); err != nil {
+		return fmt.Errorf("ambient capabilities: %w", err)
+	}
+	header := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var sets [2]unix.CapUserData
+	err := unix.Capget(&header, &sets[0])
+	if err == nil {
+		sets[0].Inheritable, sets[1].Inheritable = 0, 0
+		err = unix.Capset(&header, &sets[0])
+	}
+	if err != nil {
+		return fmt.Errorf("inheritable capabilities: %w", err)
+	}
+	return nil
 }
 
 // refused are the system calls that a daemon never makes, and that would help somebody
