@@ -23,6 +23,7 @@ func TestAbort(t *testing.T) {
 	if err := cmd.Process.Signal(unix.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
+	lab.Eventually(t, "each of its threads is stopped", func() error { return stopped(cmd.Process.Pid) })
 	var out strings.Builder
 	waits := exec.Command("stat", "-f", dir)
 	waits.Stderr = &out
@@ -32,7 +33,8 @@ func TestAbort(t *testing.T) {
 	lab.Eventually(t, "stat waits", func() error {
 		where, err := os.ReadFile(fmt.Sprintf("/proc/%d/wchan", waits.Process.Pid))
 		if err == nil && string(where) != "request_wait_answer" {
-			err = fmt.Errorf("it is in %s", where)
+			state, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", waits.Process.Pid))
+			err = fmt.Errorf("it is in %s: %s; it says %q", where, state, &out)
 		}
 		return err
 	})
@@ -63,4 +65,16 @@ func TestAbort(t *testing.T) {
 	if err := Abort(filepath.Join(dir, "nowhere")); !errors.Is(err, unix.ENOTCONN) {
 		t.Errorf("a path in it: %v", err)
 	}
+}
+
+// stopped is an error as long as a thread of a process runs.
+func stopped(pid int) error {
+	threads, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+	for _, thread := range threads {
+		text, _ := os.ReadFile(thread)
+		if _, state, _ := strings.Cut(string(text), ") "); !strings.HasPrefix(state, "T") {
+			return fmt.Errorf("%s: %s", thread, text)
+		}
+	}
+	return err
 }
