@@ -24,7 +24,7 @@ func TestAbort(t *testing.T) {
 		t.Fatal(err)
 	}
 	lab.Eventually(t, "each of its threads is stopped", func() error { return stopped(cmd.Process.Pid) })
-	var out strings.Builder
+	var out lab.Output
 	waits := exec.Command("stat", "-f", dir)
 	waits.Stderr = &out
 	if err := waits.Start(); err != nil {
