@@ -7,12 +7,12 @@
 // Serve answers. Own and Client do the same, and the daemon does not know which one it
 // has.
 //
-// Whoever has got into the daemon can ask the helper for anything. So a request does not
-// say where to mount, which file to open or what to run. It chooses among what the
-// helper's own command line allows (Allowed), and the helper checks the rest.
+// Whoever has got into the daemon can ask the helper for anything. So a request only
+// chooses among the directories, namespaces and files that the helper's own command line
+// allows (Allowed). The helper refuses all others.
 //
-// A request is a record of JSON over a socket of records, and so is its answer.
-// Descriptors come with either. Each request has a connection of its own, so that none
+// A request is an object of JSON, and so is its answer. Each side sends one and closes
+// its direction. Descriptors come with either. Each request has a connection of its own, so that none
 // waits for another: a mount takes long while another recentfs is asked whether it
 // lives, and those who follow the link "self" wait for an answer too.
 package helper
